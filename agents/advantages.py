@@ -1,0 +1,165 @@
+"""Returns, advantages and baselines as pure functions of a rollout's tensors.
+
+A time step is a token that the policy chose. Positions where mask is False (the prompt, environment
+text between two turns, padding) are not steps: the successor of a masked token is the next masked
+token of its row, whatever lies between. Results are [B, L] and 0 where mask is False. Rewards must
+be 0 there already, which `Rollout` checks.
+
+The bootstrap [B] is v(s_T), the value of the state after the row's last token. It must be 0 in
+terminated rows, whose future is worth nothing; `Rollout` checks this as well.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def discounted_returns(rewards: Tensor, mask: Tensor, *, gamma: float, bootstrap: Tensor) -> Tensor:
+    """G_t = R_{t+1} + γ G_{t+1}, with G_T = v(s_T). Sutton & Barto 2018, eq. 3.9.
+
+    Args:
+        rewards: [B, L], R_{t+1} at the token of step t; 0 where mask is False.
+        mask: [B, L] bool, the steps.
+        gamma: discount per step.
+        bootstrap: [B], v(s_T); 0 in terminated rows.
+
+    Returns:
+        [B, L], 0 where mask is False.
+    """
+    discounts = torch.ones_like(rewards).masked_fill(mask, gamma)
+    return _accumulate(rewards, discounts, bootstrap).masked_fill(~mask, 0.0)
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float,
+    gae_lambda: float,
+    bootstrap: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation. Schulman et al. 2016, eq. 11-16.
+
+    δ_t = R_{t+1} + γ v(s_{t+1}) - v(s_t) and A_t = Σ_l (γλ)^l δ_{t+l} = δ_t + γλ A_{t+1}. λ = 0 is
+    the one-step TD error (little variance, biased by v); λ = 1 is the discounted return minus the
+    value (unbiased, much variance).
+
+    Args:
+        rewards: [B, L], R_{t+1} at the token of step t; 0 where mask is False.
+        values: [B, L], v(s_t) at the token of step t; ignored where mask is False.
+        mask: [B, L] bool, the steps.
+        gamma: discount γ per step.
+        gae_lambda: λ, from 0 to 1.
+        bootstrap: [B], v(s_T); 0 in terminated rows.
+
+    Returns:
+        Advantages A_t and the value function's targets A_t + v(s_t), both [B, L], both 0 where
+        mask is False.
+    """
+    given = ~mask
+    # With no decay across given tokens, each position holds the value of the first step at or
+    # after it, so that the successor of a step is simply one column to the right.
+    step_values = _accumulate(values.masked_fill(given, 0.0), given.to(values.dtype), bootstrap)
+    next_values = torch.cat([step_values[:, 1:], bootstrap[:, None]], dim=1)
+    deltas = (rewards + gamma * next_values - values).masked_fill(given, 0.0)
+    decay = torch.ones_like(values).masked_fill(mask, gamma * gae_lambda)
+    advantages = _accumulate(deltas, decay, torch.zeros_like(bootstrap)).masked_fill(given, 0.0)
+    return advantages, (advantages + values).masked_fill(given, 0.0)
+
+
+def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
+    """Scale x to standard deviation 1 over the masked entries of the whole batch.
+
+    Call it once for all that an optimizer step uses: statistics per micro-batch would make the
+    result depend on how the batch is split. Huang et al. 2022, "The 37 implementation details of
+    PPO", detail 7.
+
+    Args:
+        x: [B, L].
+        mask: [B, L] bool, the entries that count.
+        shift_mean: also shift the mean to 0; if False, keep it (as one does with rewards, where a
+            shift would change what is optimal).
+
+    Returns:
+        [B, L], 0 where mask is False. If all masked entries are equal their deviations are 0.
+    """
+    entries = x[mask]
+    # Relative to one of the entries, equal entries are exactly 0 and stay so; their rounded mean
+    # would leave deviations of one ulp, which the division blows up to ±1.
+    deviations = entries - entries[:1]
+    deviations = deviations - deviations.mean()
+    scaled = deviations / (deviations.square().mean().sqrt() + 1e-8)
+    whitened = torch.zeros_like(x)
+    whitened[mask] = scaled if shift_mean else scaled + entries.mean()
+    return whitened
+
+
+def group_relative(returns: Tensor, problem: Tensor, *, scale: bool) -> Tensor:
+    """Return minus the group's mean return, as the advantage of every token of the row.
+
+    scale=True divides by the group's standard deviation as in GRPO, Shao et al. 2024, section
+    4.1.2. scale=False is Dr. GRPO, Liu et al. 2025, section 3: the division favours problems which
+    nearly all or nearly no responses solve.
+
+    Args:
+        returns: [B], one per episode.
+        problem: [B] int64, rows that share it form a group. Groups may differ in size.
+        scale: divide by the group's standard deviation (Bessel-corrected).
+
+    Returns:
+        [B], exactly 0 in a group whose returns are all equal, so in a group of one.
+    """
+    deviations, sizes, group = _group_deviations(returns, problem)
+    if not scale:
+        return deviations
+    squares = torch.zeros_like(sizes).index_add(0, group, deviations.square())
+    stds = (squares / (sizes - 1).clamp(min=1)).sqrt()
+    # 1e-4 as in TRL: returns that differ by rounding only must not become advantages of ±1.
+    return deviations / (stds[group] + 1e-4)
+
+
+def leave_one_out(returns: Tensor, problem: Tensor) -> Tensor:
+    """Return minus the mean return of the group's other rows. RLOO, Ahmadian et al. 2024.
+
+    A_i = r_i - Σ_{j≠i} r_j / (n - 1). Unlike the baseline of `group_relative`, this one does not
+    contain the row itself, which keeps the policy gradient unbiased (Kool et al. 2019).
+
+    Args:
+        returns: [B], one per episode.
+        problem: [B] int64, rows that share it form a group. Groups may differ in size.
+
+    Returns:
+        [B], the advantage of every token of the row.
+
+    Raises:
+        ValueError: if a group has one row, since there are no others to compare it with.
+    """
+    deviations, sizes, group = _group_deviations(returns, problem)
+    alone = problem[sizes[group] == 1]
+    if len(alone):
+        raise ValueError(f"problem {int(alone[0])} has 1 row, leave_one_out needs at least 2")
+    # r - (Σ r - r) / (n - 1) = (r - mean) n / (n - 1)
+    return deviations * (sizes / (sizes - 1))[group]
+
+
+def _accumulate(x: Tensor, decay: Tensor, last: Tensor) -> Tensor:
+    """y_i = x_i + decay_i y_{i+1}, with y_L = last. x, decay [B, L]; last [B]; result [B, L]."""
+    y, columns = last, []
+    for term, factor in zip(reversed(x.unbind(1)), reversed(decay.unbind(1)), strict=True):
+        y = torch.addcmul(term, factor, y)
+        columns.append(y)
+    return torch.stack(columns[::-1], dim=1)
+
+
+def _group_deviations(returns: Tensor, problem: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each return minus its group's mean [B], the groups' sizes [G], each row's group [B] int64."""
+    problems, group = problem.unique(return_inverse=True)
+    zeros = torch.zeros(len(problems), dtype=returns.dtype, device=returns.device)
+    sizes = zeros.index_add(0, group, torch.ones_like(returns))
+    # Relative to the group's lowest return for the reason given in `whiten`: equal is exactly 0.
+    lowest = zeros.scatter_reduce(0, group, returns, "amin", include_self=False)
+    above = returns - lowest[group]
+    means = zeros.index_add(0, group, above) / sizes
+    return above - means[group], sizes, group

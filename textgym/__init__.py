@@ -1,0 +1,25 @@
+"""Text tasks as standard Gymnasium environments with token action spaces."""
+
+from textgym import tasks as _tasks  # registers the built-in ids
+from textgym.core import RLEnvironment, StepResult, TokenMDP
+from textgym.registration import load_task, register_task
+from textgym.task import Preference, Problem, Task
+from textgym.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
+from textgym.vector import TokenVectorEnv
+
+__all__ = [
+    "CharTokenizer",
+    "Preference",
+    "Problem",
+    "RLEnvironment",
+    "StepResult",
+    "Task",
+    "TokenMDP",
+    "TokenVectorEnv",
+    "Tokenizer",
+    "load_task",
+    "load_tokenizer",
+    "register_task",
+]
+
+del _tasks

@@ -1,0 +1,204 @@
+"""The numbered problems of one task and split, tokenised once, as tables that a reset gathers from.
+
+Problem `i` of a level is a pure function of (task, split, level, i): it does not depend on which
+environment asks, in which order, or on any seed. Rows are made when first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from textgym.task import SPLITS, Problem, Task
+from textgym.tokenizer import Vocabulary
+
+NUM_PROBLEMS = 2**14
+"""How many numbered problems a level has unless said otherwise."""
+
+MAX_DRAWS = 1000
+"""Draws after which a split counts as empty: with 10 % of the problems in it, 1,000 draws from a
+task with many of them miss it with probability 1e-46."""
+
+PROBE_SIZE = 64
+"""Problems of each level that are drawn to learn how long prompts and answers are."""
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def hash64(stream: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Element `index` of random stream `stream`: uint64 arrays, broadcast together.
+
+    A counter-based generator: SplitMix64's finaliser (Steele et al. 2014) on the mixed stream plus
+    index times its odd constant. No state, so slots never disturb each other.
+    """
+    return _mix(_mix(stream) + index * _GOLDEN)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = x + _GOLDEN
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+class ProblemBank:
+    """Token tables of `num_levels * num_problems` rows; row = level * num_problems + number.
+
+    prompts [rows, L] int64: an episode's first observation, the prompt and then pad;
+    facts [rows, 4] int64: the prompt's length, the problem's number, its id, its level;
+    references [rows, T] int64: the reference answer, eos, pad (-1 throughout where there is none);
+    reference_grades [rows, K] float64: what the task's grade says of its own reference answer.
+
+    Args:
+        task: where the problems come from.
+        vocabulary: turns text into tokens.
+        split: "train", "validation", "test", or "all" (which leaves the split out of account).
+        num_problems: problems per level. Memory is used by those rows only that were asked for.
+        max_prompt_tokens: P; a longer prompt is never drawn. None: the longest of a probe, rounded
+            up to a multiple of 4.
+        max_response_tokens: T; None: the task's own, else twice the longest reference of the probe
+            (32 where there is none).
+
+    Raises:
+        ValueError: for an unknown split, a split without problems, a count below one, or a
+            response budget in which a reference answer of the probe (with eos) has no room.
+    """
+
+    _TABLES = frozenset(
+        "filled prompts facts references reference_grades _problems".split()
+    )
+
+    def __init__(
+        self,
+        task: Task,
+        vocabulary: Vocabulary,
+        *,
+        split: str = "train",
+        num_problems: int = NUM_PROBLEMS,
+        max_prompt_tokens: int | None = None,
+        max_response_tokens: int | None = None,
+    ) -> None:
+        if split not in (*SPLITS, "all"):
+            raise ValueError(f"split is {split!r}, expected one of {[*SPLITS, 'all']}")
+        for name, value in (
+            ("num_problems", num_problems),
+            ("max_prompt_tokens", max_prompt_tokens),
+            ("max_response_tokens", max_response_tokens),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        self.task, self.vocabulary, self.split = task, vocabulary, split
+        self.num_levels = max(len(task.difficulties), 1)
+        self.num_problems = num_problems
+        self.num_rows = self.num_levels * num_problems
+        self.max_prompt_tokens = self.max_response_tokens = 10**9  # until the probe has told
+        longest_prompt, longest_answer = self._probe()
+        self.max_prompt_tokens = max_prompt_tokens or -(-longest_prompt // 4) * 4
+        self.max_response_tokens = self._budget(max_response_tokens, longest_answer)
+        replies = (task.max_turns - 1) * task.max_reply_tokens
+        self.observation_length = self.max_prompt_tokens + self.max_response_tokens + replies
+        self._allocate()
+
+    def _probe(self) -> tuple[int, str]:
+        """The longest prompt, in tokens, and the longest reference answer of some problems."""
+        encode, longest, answer = self.vocabulary.encode, 1, ""
+        for row in range(0, self.num_rows, max(self.num_problems // PROBE_SIZE, 1)):
+            problem, tokens = self._draw(row)
+            longest = max(longest, len(tokens))
+            if len(encode(problem.answer)) > len(encode(answer)):
+                answer = problem.answer
+        return longest, answer
+
+    def _budget(self, asked: int | None, longest_answer: str) -> int:
+        needed = len(self.vocabulary.encode(longest_answer)) + 1
+        budget = asked or self.task.max_response_tokens
+        if budget is None:
+            budget = 2 * needed if longest_answer else 32
+        if longest_answer and budget < needed:
+            raise ValueError(
+                f"max_response_tokens={budget} is too small: the reference answer "
+                f"{longest_answer!r} of {type(self.task).__name__} needs {needed} tokens with eos"
+            )
+        return budget
+
+    def _allocate(self) -> None:
+        rows, components = self.num_rows, len(self.task.rewards)
+        # np.zeros is lazy: pages of rows that nobody asks for are never touched.
+        self.filled = np.zeros(rows, dtype=bool)
+        self.prompts = np.zeros((rows, self.observation_length), dtype=np.int64)
+        self.facts = np.zeros((rows, 4), dtype=np.int64)
+        self.references = np.zeros((rows, self.max_response_tokens), dtype=np.int64)
+        self.reference_grades = np.zeros((rows, components), dtype=np.float64)
+        self._problems: dict[int, Problem] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProblemBank:
+        return self  # rows are pure functions of their number: sharing them cannot be told
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._TABLES}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
+
+    def problem(self, row: int) -> Problem:
+        """The problem of a row."""
+        if not self.filled[row]:
+            self._fill(int(row))
+        return self._problems[int(row)]
+
+    def ensure(self, rows: np.ndarray) -> None:
+        """Make every row of `rows` [k] that does not exist yet."""
+        filled = self.filled.take(rows)
+        if not filled.all():
+            for row in np.unique(rows[~filled]):
+                self._fill(int(row))
+
+    def _fill(self, row: int) -> None:
+        problem, tokens = self._draw(row)
+        self.prompts[row] = self.vocabulary.pad
+        self.prompts[row, : len(tokens)] = tokens
+        level, number = divmod(row, self.num_problems)
+        self.facts[row] = len(tokens), number, problem.id, level
+        self.references[row] = -1
+        answer = self.vocabulary.encode(problem.answer)
+        # Matching tokens stand for matching text only where decoding gives the answer back.
+        if (
+            self.task.max_turns == 1
+            and 0 < len(answer) < self.max_response_tokens
+            and self.vocabulary.decode(answer) == problem.answer
+        ):
+            self.references[row] = self.vocabulary.pad
+            self.references[row, : len(answer) + 1] = [*answer, self.vocabulary.eos]
+            grade = self.task.grade(problem, problem.answer)
+            self.reference_grades[row] = [grade[name] for name in self.task.rewards]
+        self._problems[row] = problem
+        self.filled[row] = True
+
+    def _draw(self, row: int) -> tuple[Problem, list[int]]:
+        """Draw until a problem falls into the split and its prompt into the table."""
+        level, number = divmod(row, self.num_problems)
+        split = -1 if self.split == "all" else SPLITS.index(self.split)
+        rng = np.random.Generator(np.random.PCG64([level, split + 1, number]))
+        too_long = 0
+        for _ in range(MAX_DRAWS):
+            problem = self.task.draw(rng, level)
+            if self.split not in ("all", problem.split):
+                continue
+            tokens = self.vocabulary.encode(problem.prompt)
+            if len(tokens) <= self.max_prompt_tokens:
+                return problem, tokens
+            too_long += 1
+        name, level_name = type(self.task).__name__, (*self.task.difficulties, "")[level]
+        where = f"split {self.split!r}" + (f" at difficulty {level_name!r}" if level_name else "")
+        if too_long:
+            raise ValueError(
+                f"{name}: {too_long} prompts of {where} are longer than "
+                f"max_prompt_tokens={self.max_prompt_tokens}; raise it"
+            )
+        raise ValueError(
+            f"{name} has no problem in {where} among {MAX_DRAWS} draws: it has too few distinct "
+            "problems to be split; use split='all'"
+        )

@@ -1,0 +1,157 @@
+"""Tokenizers: the protocol that every Hugging Face tokenizer satisfies, and one that needs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+CHAR_FILES = Path(__file__).parent / "assets" / "char"
+"""The built-in tokenizer as a folder that `AutoTokenizer.from_pretrained` loads."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What an environment asks of a tokenizer. Every Hugging Face tokenizer satisfies it."""
+
+    eos_token_id: int | None
+    pad_token_id: int | None
+    bos_token_id: int | None
+
+    def __len__(self) -> int: ...
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]: ...
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
+
+
+class CharTokenizer:
+    """One token a character: pad 0, bos 1, eos 2, unk 3, newline 4, then printable ASCII; 100 in all.
+
+    A character outside of it becomes unk. Special tokens decode to their names (`<eos>`), or to
+    nothing with `skip_special_tokens=True`.
+    """
+
+    pad_token_id, bos_token_id, eos_token_id, unk_token_id = 0, 1, 2, 3
+    special_tokens = ("<pad>", "<bos>", "<eos>", "<unk>")
+    characters = "\n" + "".join(map(chr, range(32, 127)))
+
+    def __len__(self) -> int:
+        return len(self.special_tokens) + len(self.characters)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The token of each character; `add_special_tokens` is accepted and adds none."""
+        unknown = self.unk_token_id
+        table = self._token_of
+        return [table.get(character, unknown) for character in text]
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of a sequence of ids, each in [0, 100)."""
+        texts = self._plain_texts if skip_special_tokens else self._texts
+        return "".join([texts[token] for token in token_ids])
+
+    def get_vocab(self) -> dict[str, int]:
+        """Token text -> id, as Hugging Face tokenizers give it."""
+        return {text: i for i, text in enumerate((*self.special_tokens, *self.characters))}
+
+    def to_hugging_face(self) -> Any:
+        """The same tokenizer as a `transformers.PreTrainedTokenizerFast`."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(CHAR_FILES)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CharTokenizer)
+
+    def __hash__(self) -> int:
+        return hash(CharTokenizer)
+
+    @cached_property
+    def _token_of(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters, start=4)}
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [*self.special_tokens, *self.characters]
+
+    @cached_property
+    def _plain_texts(self) -> list[str]:
+        return ["", "", "", "", *self.characters]
+
+
+def load_tokenizer(tokenizer: str | Tokenizer) -> Tokenizer:
+    """A tokenizer from "char", a Hugging Face name or folder, or the object itself.
+
+    A folder that holds the built-in tokenizer's vocabulary gives the built-in one, which is faster.
+
+    Raises:
+        ValueError: if the tokenizer has no eos token, without which no response could end.
+        TypeError: if the object is no tokenizer.
+    """
+    if isinstance(tokenizer, str):
+        if tokenizer == "char":
+            return CharTokenizer()
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"tokenizer is {type(tokenizer).__name__}, expected 'char', a Hugging Face name, or an "
+            "object with encode, decode, len() and the ids of its pad, bos and eos tokens"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer has no eos token, so no response could end: set tokenizer.eos_token"
+        )
+    if getattr(tokenizer, "get_vocab", dict)() == CharTokenizer().get_vocab():
+        return CharTokenizer()
+    return tokenizer
+
+
+class Vocabulary:
+    """A tokenizer as arrays: what an environment looks up for each of its V tokens.
+
+    `illegal` [V] bool: pad, bos and unk, which no policy may choose: they are no text, and a token
+    that decoding drops would be a free way to say nothing. `pad` fills observations (eos where
+    the tokenizer has no pad). `in_alphabet(text)` [V] bool: tokens made of these characters only.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.size = len(tokenizer)
+        self.eos = int(tokenizer.eos_token_id)
+        pad = tokenizer.pad_token_id
+        self.pad = self.eos if pad is None else int(pad)
+        self.illegal = np.zeros(self.size, dtype=bool)
+        special = (pad, tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None))
+        # Some tokenizers use eos as pad, bos or unk; eos must stay legal, or nothing could end.
+        self.illegal[[i for i in special if i is not None and i != self.eos]] = True
+        self._characters = None
+        if isinstance(tokenizer, CharTokenizer):
+            codes = [0, 0, 0, 0, *map(ord, tokenizer.characters)]
+            self._characters = np.array(codes, dtype=np.uint32)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, with no special token added."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a response, without its eos and other special tokens."""
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
+
+    def decode_rows(self, rows: np.ndarray, lengths: np.ndarray) -> list[str]:
+        """Texts of the `rows` [k, T]: `lengths` [k] tokens each, of which only the last may be
+        special, then pad."""
+        if self._characters is None:
+            return [self.decode(row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
+        # NumPy reads a row of code points as one text and drops the zeros at its end.
+        return self._characters.take(rows).view(f"<U{rows.shape[1]}")[:, 0].tolist()
+
+    def in_alphabet(self, characters: str | None) -> np.ndarray:
+        """[V] bool: True where the token's text has no character but these (None: all True)."""
+        if characters is None:
+            return np.ones(self.size, dtype=bool)
+        allowed = set(characters)
+        inside = [allowed.issuperset(self.decode([token])) for token in range(self.size)]
+        return np.array(inside, dtype=bool)

@@ -1,0 +1,360 @@
+"""The token MDP for a batch of slots in NumPy: what `gym.make_vec` gives for every textgym id.
+
+Step by step equal to Gymnasium's SyncVectorEnv over RLEnvironment, and far faster: a step is a dozen
+array operations. Text is graded only when an episode ends, and not even then if its tokens are the
+reference answer's or can earn nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from textgym.bank import hash64
+from textgym.core import EOS, ILLEGAL, STOP_REASONS, TokenMDP
+from textgym.task import Task
+from textgym.tokenizer import CharTokenizer
+from textgym.turns import Turns
+
+_REASON_NAMES = np.array(STOP_REASONS, dtype=object)
+
+DRAWS_AHEAD = 16
+"""Episodes for which a slot's problems are drawn at once: hashing costs a dozen array operations."""
+
+
+class TokenVectorEnv(VectorEnv):
+    """`num_envs` token environments stepped together (gymnasium.vector.VectorEnv).
+
+    actions [N] int64 -> observations [N, L] int64, rewards [N] float64, terminations [N] bool,
+    truncations [N] bool (never True), infos with RLEnvironment's keys and their `_key` masks. All
+    arrays are fresh in every step.
+
+    Seeds are Gymnasium's: `reset(seed=s)` gives slot i the seed s + i, a list gives each its own; the
+    problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N] bool,
+    and `problem` may be an array [N].
+
+    Args:
+        task: a Task, or a TokenMDP to share (which then holds the settings).
+        num_envs: N, the number of slots.
+        autoreset_mode: NEXT_STEP, SAME_STEP or DISABLED (enum or its value). When DISABLED, a
+            finished slot stays as it is, earns 0 and ignores its actions until it is reset.
+        group_size: so many consecutive slots play the same problems (a group's slots have the
+            seed of its first).
+        difficulty: see RLEnvironment.
+        **settings: see TokenMDP.
+
+    Raises:
+        ValueError: if num_envs or group_size is below one or group_size does not divide num_envs.
+    """
+
+    def __init__(
+        self,
+        task: Task | TokenMDP,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        group_size: int = 1,
+        difficulty: str | int | None = None,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1 or group_size < 1 or num_envs % group_size:
+            raise ValueError(
+                f"num_envs={num_envs} and group_size={group_size}: expected both at least 1 and "
+                "num_envs a multiple of group_size"
+            )
+        self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
+        self.num_envs, self.group_size = num_envs, group_size
+        self.autoreset_mode = _as_mode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        self.single_observation_space, self.single_action_space = mdp.spaces()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._levels = np.full(num_envs, mdp.task.difficulty_index(difficulty), dtype=np.int64)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        num, mdp, vocabulary = self.num_envs, self.mdp, self.mdp.vocabulary
+        self._tokens = np.full((num, mdp.observation_length), vocabulary.pad, dtype=np.int64)
+        self._flat = self._tokens.reshape(-1)
+        self._base = np.arange(num) * mdp.observation_length  # where each slot's row begins in flat
+        self._cursor = self._base.copy()  # where each slot's next token goes in flat
+        self._limit = self._base.copy()  # the cursor at which the slot's budget is spent
+        self._rows = np.zeros(num, dtype=np.int64)  # the problem's row in the bank
+        self._over = np.ones(num, dtype=bool)
+        self._streams = np.zeros(num, dtype=np.uint64)
+        self._seeded = np.zeros(num, dtype=bool)
+        self._episodes = np.zeros(num, dtype=np.int64)
+        self._draws = np.zeros((num, DRAWS_AHEAD), dtype=np.int64)
+        self._budget_columns = np.arange(mdp.budget)
+        # What a token alone says of the end of an episode; the budget's code is lower than these.
+        self._ending = np.where(vocabulary.illegal, ILLEGAL, 0).astype(np.uint8)
+        self._ending[vocabulary.eos] = EOS
+        self._turns: Turns | None = None
+        if mdp.task.max_turns > 1 or mdp.task.stop_strings:
+            self._turns = Turns(mdp, self._flat, self._cursor, self._limit)
+        # Asking 150,000 tokens for their text takes seconds: only the built-in tokenizer is asked.
+        self._worthless: np.ndarray | None = None
+        if mdp.task.alphabet is not None and isinstance(vocabulary.tokenizer, CharTokenizer):
+            self._worthless = ~vocabulary.in_alphabet(mdp.task.alphabet)
+
+    # ------------------------------------------------------------------ reset
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode in every slot, or in those of `options["reset_mask"]`."""
+        options = dict(options or {})
+        mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
+        level, numbers = self._read_options(options)
+        slots = np.flatnonzero(mask)
+        self._episodes[slots] += 1
+        self._seed(slots, seed)
+        if level is not None:
+            self._levels[slots] = level
+        infos: dict[str, Any] = {}
+        self._start(slots, infos, None if numbers is None else numbers[slots])
+        infos["length"] = np.where(mask, self._cursor - self._base, 0)
+        infos["_length"] = mask.copy()
+        return self._tokens.copy(), infos
+
+    def _seed(self, slots: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
+        """Give seeds to the slots that get one, and to those that never had one."""
+        if seed is None:
+            if self._seeded.all():
+                return
+            seeds: Sequence[int | None] = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            seeds = range(int(seed), int(seed) + self.num_envs)
+        else:
+            seeds = seed
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"got {len(seeds)} seeds, expected num_envs={self.num_envs}")
+        for slot in slots.tolist():
+            leader = slot - slot % self.group_size
+            if seeds[leader] is not None:
+                self._streams[slot] = int(seeds[leader]) % 2**64
+            elif self._seeded[slot]:
+                continue
+            elif slot == leader or not self._seeded[leader]:
+                self._streams[slot] = self.np_random.integers(2**63, dtype=np.uint64)
+            else:
+                self._streams[slot] = self._streams[leader]
+            self._seeded[slot] = True
+            self._episodes[slot] = 0
+
+    def _read_options(self, options: dict[str, Any]) -> tuple[int | None, np.ndarray | None]:
+        unknown = set(options) - {"difficulty", "problem"}
+        if unknown:
+            raise ValueError(
+                f"unknown options {sorted(unknown)}; known: 'difficulty', 'problem', 'reset_mask'"
+            )
+        level = options.get("difficulty")
+        if level is not None:
+            level = self.mdp.task.difficulty_index(level)
+        numbers = options.get("problem")
+        if numbers is not None:
+            numbers = np.broadcast_to(np.asarray(numbers, dtype=np.int64), (self.num_envs,))
+            last = self.mdp.bank.num_problems - 1
+            if numbers.min() < 0 or numbers.max() > last:
+                raise ValueError(f"problem is {options['problem']}, expected 0 to {last}")
+        return level, numbers
+
+    def set_difficulty(self, difficulty: str | int) -> None:
+        """Play this level from each slot's next episode on."""
+        self._levels[:] = self.mdp.task.difficulty_index(difficulty)
+
+    def _draw(self, slots: np.ndarray) -> np.ndarray:
+        """The numbers [k] of the problems that the slots' current episodes play."""
+        places = self._episodes.take(slots) % DRAWS_AHEAD
+        stale = slots[places == 0]
+        if stale.size:
+            ahead = np.arange(DRAWS_AHEAD) + self._episodes[stale][:, None]
+            draws = hash64(self._streams[stale][:, None], ahead.astype(np.uint64))
+            self._draws[stale] = draws % np.uint64(self.mdp.bank.num_problems)
+        return self._draws[slots, places]
+
+    def _start(
+        self, slots: np.ndarray, infos: dict[str, Any], numbers: np.ndarray | None = None
+    ) -> None:
+        """Begin the slots' [k] current episodes; write the keys of a reset into `infos`."""
+        bank = self.mdp.bank
+        drawn = self._draw(slots)
+        rows = self._levels.take(slots) * bank.num_problems
+        rows += drawn if numbers is None else numbers
+        bank.ensure(rows)
+        facts = bank.facts.take(rows, axis=0)
+        start = self._base.take(slots) + facts[:, 0]
+        self._tokens[slots] = bank.prompts.take(rows, axis=0)
+        self._cursor[slots] = start
+        self._limit[slots] = start + self.mdp.budget
+        self._rows[slots] = rows
+        self._over[slots] = False
+        if self._turns is not None:
+            self._turns.start(slots)
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[slots] = True
+        columns = np.zeros((self.num_envs, 4), dtype=np.int64)
+        columns[slots] = facts
+        for i, name in enumerate(("problem", "problem_id", "difficulty"), start=1):
+            infos[name], infos[f"_{name}"] = columns[:, i], mask
+
+    # ------------------------------------------------------------------- step
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Append one token to every slot that is in an episode.
+
+        Raises:
+            gymnasium.error.InvalidAction: if `actions` is no [N] array of token ids.
+        """
+        actions = self._checked(actions)
+        idle = None
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP and self._over.any():
+            # A finished slot writes its own last token again, which changes nothing.
+            idle = np.flatnonzero(self._over)
+            self._cursor[idle] -= 1
+            actions[idle] = self._flat[self._cursor[idle]]
+        self._flat[self._cursor] = actions
+        self._cursor += 1
+        reasons = self._ending.take(actions)
+        np.maximum(reasons, (self._cursor == self._limit).view(np.uint8), out=reasons)
+        if idle is not None:
+            reasons[idle] = 0
+        if self._turns is not None:
+            reasons = self._turns.end(reasons, ~self._over, self._rows)
+        return self._finish(reasons, idle)
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        given = np.asarray(actions)
+        if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
+            raise gymnasium.error.InvalidAction(
+                f"actions have shape {given.shape} and dtype {given.dtype}, expected integers of "
+                f"shape ({self.num_envs},)"
+            )
+        actions = given.astype(np.int64)
+        # As unsigned numbers, negative ids are huge: one look finds both kinds of bad id.
+        if actions.view(np.uint64).max() >= self.mdp.vocabulary.size:
+            raise gymnasium.error.InvalidAction(
+                f"actions reach from {given.min()} to {given.max()}, expected token ids from 0 to "
+                f"{self.mdp.vocabulary.size - 1}"
+            )
+        return actions
+
+    def _finish(
+        self, reasons: np.ndarray, idle: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Grade the slots that ended for `reasons` [N] (0: they go on) and reset as the mode says."""
+        num, done = self.num_envs, reasons.astype(bool)
+        slots = np.flatnonzero(done)
+        rewards = np.zeros(num, dtype=np.float64)
+        infos: dict[str, Any] = {}
+        if slots.size:
+            self._over[slots] = True
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                lengths = np.where(done, self._cursor - self._base, 0)
+                final: dict[str, Any] = {"length": lengths, "_length": done.copy()}
+                rewards[slots] = self._grade(slots, reasons, final)
+                infos["final_obs"] = self._final_observations(slots)
+                infos["final_info"] = final
+                infos["_final_obs"] = infos["_final_info"] = final["_length"]
+                self._episodes[slots] += 1
+                self._start(slots, infos)
+            else:
+                rewards[slots] = self._grade(slots, reasons, infos)
+        if idle is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._episodes[idle] += 1
+            self._start(idle, infos)
+        infos["length"] = self._cursor - self._base
+        infos["_length"] = np.ones(num, dtype=bool)
+        return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
+
+    def _final_observations(self, slots: np.ndarray) -> np.ndarray:
+        final = np.full(self.num_envs, None, dtype=object)
+        final[slots] = np.fromiter(self._tokens[slots], dtype=object, count=len(slots))
+        return final
+
+    # ---------------------------------------------------------------- grading
+
+    def _grade(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
+        """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
+        mdp, rows, reasons_here = self.mdp, self._rows.take(slots), reasons.take(slots)
+        illegal = reasons_here == ILLEGAL
+        if self._turns is not None:
+            texts = [self._turns.response(slot) for slot in slots.tolist()]
+            grades = np.zeros((len(slots), len(mdp.components)))
+            unknown = ~illegal
+        else:
+            # Fewer tokens than the budget leave pad behind the end, in the references too: equal
+            # tokens are the reference answer, whose grade is known.
+            first = self._limit.take(slots) - mdp.budget
+            responses = self._flat.take(first[:, None] + self._budget_columns)
+            exact = (responses == mdp.bank.references.take(rows, axis=0)).all(axis=1)
+            grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
+            texts = mdp.vocabulary.decode_rows(responses, self._cursor.take(slots) - first)
+            unknown = ~(exact | illegal)
+            if self._worthless is not None:
+                unknown &= ~self._worthless.take(responses).any(axis=1)
+        for i in np.flatnonzero(unknown).tolist():
+            turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
+            grades[i] = mdp.grade(int(rows[i]), turns)
+        self._write_ending(slots, reasons, texts, grades, infos)
+        rewards = mdp.reward(grades.T)
+        if illegal.any():
+            rewards[illegal] = mdp.task.reward_range[0]
+        return rewards
+
+    def _write_ending(
+        self,
+        slots: np.ndarray,
+        reasons: np.ndarray,
+        texts: list[str],
+        grades: np.ndarray,
+        infos: dict[str, Any],
+    ) -> None:
+        num, done = self.num_envs, reasons.astype(bool)
+        responses = np.full(num, None, dtype=object)
+        responses[slots] = texts
+        columns = np.zeros((num, grades.shape[1]), dtype=np.float64)
+        columns[slots] = grades
+        components: dict[str, Any] = {}
+        for i, name in enumerate(self.mdp.components):
+            components[name], components[f"_{name}"] = columns[:, i], done
+        infos["stop_reason"], infos["_stop_reason"] = _REASON_NAMES.take(reasons), done
+        infos["response"], infos["_response"] = responses, done
+        infos["components"], infos["_components"] = components, done
+        if self.mdp.task.max_turns > 1:
+            infos["response_mask"], infos["_response_mask"] = self._turns.masks(slots), done
+
+    def action_masks(self) -> np.ndarray:
+        """[N, V] bool: the tokens that are legal now. A fresh array."""
+        return np.tile(~self.mdp.vocabulary.illegal, (self.num_envs, 1))
+
+
+def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
+    if mask is None:
+        return np.ones(num_envs, dtype=bool)
+    if getattr(mask, "dtype", None) != np.bool_ or mask.shape != (num_envs,):
+        raise ValueError(
+            f"options['reset_mask'] is {mask!r}, expected a bool array of shape ({num_envs},)"
+        )
+    if not mask.any():
+        raise ValueError("options['reset_mask'] selects no slot")
+    return mask
+
+
+def _as_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [member.value for member in AutoresetMode]
+        raise ValueError(f"autoreset_mode is {mode!r}, expected one of {known}") from None
