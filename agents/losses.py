@@ -4,7 +4,8 @@ Every loss returns `(loss, metrics)`: a scalar to call `backward` on, and a dict
 tensors, left on their device so that nothing waits for it. Unless told otherwise tensors are [B, L]
 and index i speaks about token i. All losses share two arguments and one error:
 
-    mask   [B, L] bool, the tokens that the policy chose; elsewhere values have no influence.
+    mask   [B, L] bool, the tokens that the policy chose; what stands elsewhere, even NaN, has no
+           influence.
     count  divides the sum over masked tokens, of the loss and of each metric. Default: the number
            of masked tokens, which makes it a mean.
     ValueError names a tensor whose shape differs from mask's.
@@ -38,12 +39,13 @@ def policy_gradient_loss(
     Args:
         log_probs: log π(token i | tokens < i) of the current policy, in nats.
         advantages: A, constants.
-        mask, count: see the module's docstring.
+        mask: see the module's docstring.
+        count: likewise.
 
     Returns:
         The loss and `policy_loss` = the loss.
     """
-    _check_shapes(mask, log_probs=log_probs, advantages=advantages)
+    log_probs, advantages = _chosen(mask, log_probs=log_probs, advantages=advantages)
     loss = -_mean(advantages * log_probs, mask, count)
     return loss, {"policy_loss": loss.detach()}
 
@@ -64,7 +66,8 @@ def clipped_surrogate_loss(
         log_probs: log π(token i | tokens < i) of the current policy, in nats.
         old_log_probs: the same of the policy that collected the batch, constants.
         advantages: A, constants.
-        mask, count: see the module's docstring.
+        mask: see the module's docstring.
+        count: likewise.
         clip_param: ε.
         clip_param_high: ε of the upper end, if it differs ("clip-higher" of DAPO, Yu et al. 2025).
 
@@ -73,12 +76,12 @@ def clipped_surrogate_loss(
         `clip_fraction` = [clip(r) A < r A], the tokens whose gradient is cut to 0; `approx_kl` =
         (r - 1) - log r, the k3 estimate of KL(π_old || π) in nats.
     """
-    _check_shapes(mask, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages)
+    log_probs, old_log_probs, advantages = _chosen(
+        mask, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages
+    )
     high = clip_param if clip_param_high is None else clip_param_high
-    # Masked before exp, not only after: the gradient of a dropped overflow is 0 * inf = NaN.
-    log_ratio = (log_probs - old_log_probs).masked_fill(~mask, 0.0)
     # Clamped before exp: one stale token must not turn the batch to NaN.
-    log_ratio = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    log_ratio = (log_probs - old_log_probs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     ratio = log_ratio.exp()
     surrogate = ratio * advantages
     clipped = ratio.clamp(1.0 - clip_param, 1.0 + high) * advantages
@@ -110,7 +113,8 @@ def value_loss(
     Args:
         values: v of the current value function.
         returns: its targets G, constants.
-        mask, count: see the module's docstring.
+        mask: see the module's docstring.
+        count: likewise.
         old_values: v when the batch was collected, constants. None: no clipping.
         clip_param: ε, how far from v_old moving v pays, in units of reward.
 
@@ -121,13 +125,13 @@ def value_loss(
     Raises:
         ValueError: if old_values is given without clip_param or vice versa.
     """
-    _check_shapes(mask, values=values, returns=returns)
+    values, returns = _chosen(mask, values=values, returns=returns)
     if (old_values is None) != (clip_param is None):
         raise ValueError("old_values and clip_param must be given together or not at all")
     errors = (values - returns).square()
     metrics = {}
     if old_values is not None and clip_param is not None:
-        _check_shapes(mask, old_values=old_values)
+        (old_values,) = _chosen(mask, old_values=old_values)
         clipped = old_values + (values - old_values).clamp(-clip_param, clip_param)
         clipped_errors = (clipped - returns).square()
         is_clipped = (clipped_errors > errors).to(errors.dtype)
@@ -142,12 +146,13 @@ def entropy_loss(entropies: Tensor, mask: Tensor, *, count: Count = None) -> tup
 
     Args:
         entropies: H of the distribution from which token i was chosen, in nats.
-        mask, count: see the module's docstring.
+        mask: see the module's docstring.
+        count: likewise.
 
     Returns:
         The loss and `entropy`, the mean entropy in nats per token.
     """
-    _check_shapes(mask, entropies=entropies)
+    (entropies,) = _chosen(mask, entropies=entropies)
     entropy = _mean(entropies, mask, count)
     return -entropy, {"entropy": entropy.detach()}
 
@@ -208,7 +213,8 @@ def kl_loss(
     Args:
         log_probs: log π(token i | tokens < i) of the current policy, in nats.
         reference_log_probs: the same of the frozen initial policy, constants.
-        mask, count: see the module's docstring.
+        mask: see the module's docstring.
+        count: likewise.
         kind: "k2" or "k3", see `kl_estimate`.
 
     Returns:
@@ -217,16 +223,26 @@ def kl_loss(
     Raises:
         ValueError: if the kind is "k1", whose gradient is 0 in expectation.
     """
-    _check_shapes(mask, log_probs=log_probs, reference_log_probs=reference_log_probs)
     if kind == "k1":
         raise ValueError("kind is 'k1', whose expected gradient is 0; expected 'k2' or 'k3'")
-    # Masked before exp for the reason given in `clipped_surrogate_loss`.
-    log_probs = log_probs.masked_fill(~mask, 0.0)
-    reference_log_probs = reference_log_probs.masked_fill(~mask, 0.0)
+    log_probs, reference_log_probs = _chosen(
+        mask, log_probs=log_probs, reference_log_probs=reference_log_probs
+    )
     loss = _mean(kl_estimate(log_probs, reference_log_probs, kind=kind), mask, count)
     with torch.no_grad():
         kl = _mean(kl_estimate(log_probs, reference_log_probs, kind="k3"), mask, count)
     return loss, {"kl": kl}
+
+
+def _chosen(mask: Tensor, **tensors: Tensor) -> list[Tensor]:
+    """The tensors with 0 where mask is False; ValueError if one does not have mask's shape."""
+    for name, tensor in tensors.items():
+        # Not left to broadcasting: advantages [B] against [B, L] are silently wrong if B = L.
+        if tensor.shape != mask.shape:
+            got, expected = list(tensor.shape), list(mask.shape)
+            raise ValueError(f"{name} has shape {got}, expected {expected} as mask has")
+    # Before any arithmetic, not only in `_mean`: the gradient of a dropped inf is 0 * inf = NaN.
+    return [tensor.masked_fill(~mask, 0.0) for tensor in tensors.values()]
 
 
 def _mean(x: Tensor, mask: Tensor, count: Count) -> Tensor:
@@ -235,11 +251,3 @@ def _mean(x: Tensor, mask: Tensor, count: Count) -> Tensor:
         # At least 1: a micro-batch without a single token of the policy costs 0, not 0 / 0.
         count = mask.sum().clamp(min=1)
     return x.masked_fill(~mask, 0.0).sum() / count
-
-
-def _check_shapes(mask: Tensor, **tensors: Tensor) -> None:
-    """Refuse what would broadcast: advantages [B] against [B, L] are silently wrong if B = L."""
-    for name, tensor in tensors.items():
-        if tensor.shape != mask.shape:
-            got, expected = list(tensor.shape), list(mask.shape)
-            raise ValueError(f"{name} has shape {got}, expected {expected} as mask has")

@@ -173,6 +173,11 @@ class RLEnvironment(gymnasium.Env):
         """The tokenizer whose ids are the actions."""
         return self.mdp.vocabulary.tokenizer
 
+    @property
+    def difficulty(self) -> int:
+        """The position of the level that the next episode plays."""
+        return self._level
+
     def set_difficulty(self, difficulty: str | int) -> None:
         """Play this level from the next episode on (also: `reset(options={"difficulty": ...})`)."""
         self._level = self.mdp.task.difficulty_index(difficulty)

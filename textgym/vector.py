@@ -168,6 +168,11 @@ class TokenVectorEnv(VectorEnv):
                 raise ValueError(f"problem is {options['problem']}, expected 0 to {last}")
         return level, numbers
 
+    @property
+    def difficulty(self) -> int:
+        """The position of the level that slot 0's next episode plays."""
+        return int(self._levels[0])
+
     def set_difficulty(self, difficulty: str | int) -> None:
         """Play this level from each slot's next episode on."""
         self._levels[:] = self.mdp.task.difficulty_index(difficulty)

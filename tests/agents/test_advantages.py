@@ -94,7 +94,8 @@ def test_gae_equals_its_definition_summed_per_row() -> None:
         following = torch.cat([values[1:], data["bootstrap"][row : row + 1]])[: len(steps)]
         deltas = rewards + GAMMA * following - values
         for t, column in enumerate(steps):
-            terms = [(GAMMA * LAMBDA) ** l * deltas[t + l] for l in range(len(steps) - t)]  # noqa: E741
+            lags = range(len(steps) - t)
+            terms = [(GAMMA * LAMBDA) ** lag * deltas[t + lag] for lag in lags]
             assert advantages[row, column].item() == pytest.approx(sum(terms).item(), abs=1e-12)
             expected = advantages[row, column] + values[t]
             assert returns[row, column].item() == pytest.approx(expected.item(), abs=1e-12)

@@ -170,9 +170,7 @@ def test_trim_keeps_columns_that_some_row_uses() -> None:
 
 
 def test_trim_keeps_environment_text_at_the_end_of_a_row() -> None:
-    rollout = Rollout(
-        **fields(lengths=torch.tensor([5, 5])),
-    )
+    rollout = Rollout(**fields(lengths=torch.tensor([5, 5])))
     assert rollout[:1].trim().tokens.tolist() == [[5, 6, 7, 2, 0]]
 
 

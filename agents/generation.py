@@ -1,0 +1,182 @@
+"""Decoding with a KV cache whose rows are slots: fed only new tokens, refilled when episodes end.
+
+Column i of a slot's cache holds token i of its episode. Slots advance independently: one may be fed a
+new prompt, another a single token, a third a tool's answer, each at its own position.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from agents.models import Policy
+
+
+class Choice(NamedTuple):
+    """What a policy chose in k states: tokens [k], their log-probabilities [k], the values [k]."""
+
+    tokens: Tensor
+    log_probs: Tensor
+    values: Tensor
+
+
+class SlotCache(Cache):
+    """Keys and values of `num_slots` slots, `capacity` columns each, for any transformers model.
+
+    `aim(slots, columns, width)` tells where the next forward writes, and how many columns it sees.
+    """
+
+    def __init__(self, num_layers: int, num_slots: int, capacity: int) -> None:
+        self.slots: Tensor | None = None  # None: all of them, in order
+        self.columns: Tensor = torch.empty(0)
+        self.width = 0
+        super().__init__(layers=[_SlotLayer(self, num_slots, capacity) for _ in range(num_layers)])
+
+    def aim(self, slots: Tensor | None, columns: Tensor, width: int) -> None:
+        """The next forward writes tokens [k, t] at `columns` [k, t] of `slots` [k]."""
+        self.slots, self.columns, self.width = slots, columns, width
+
+    def keep(self, slots: Tensor) -> None:
+        """Drop all slots but these, in this order."""
+        for layer in self.layers:
+            if layer.is_initialized:
+                layer.keys = layer.keys.index_select(0, slots)
+                layer.values = layer.values.index_select(0, slots)
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's keys and values, [slots, columns, heads, width of a head]."""
+
+    def __init__(self, cache: SlotCache, num_slots: int, capacity: int) -> None:
+        super().__init__()
+        self.cache, self.num_slots, self.capacity = cache, num_slots, capacity
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        shape = (self.num_slots, self.capacity)
+        self.keys = key_states.new_zeros(*shape, key_states.shape[1], key_states.shape[3])
+        self.values = value_states.new_zeros(*shape, value_states.shape[1], value_states.shape[3])
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write [k, heads, t, d] at the cache's aim; return what those slots hold."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        cache, slots = self.cache, self.cache.slots
+        rows = torch.arange(len(self.keys), device=key_states.device) if slots is None else slots
+        self.keys[rows[:, None], cache.columns] = key_states.transpose(1, 2)
+        self.values[rows[:, None], cache.columns] = value_states.transpose(1, 2)
+        keys, values = self.keys[:, : cache.width], self.values[:, : cache.width]
+        if slots is not None:
+            keys, values = keys[slots], values[slots]
+        return keys.transpose(1, 2), values.transpose(1, 2)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.cache.width, 0
+
+    def get_seq_length(self) -> int:
+        return self.cache.width
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+
+class SlotDecoder:
+    """Feeds a policy the new tokens of each slot and samples the next.
+
+    Args:
+        policy: the policy; its weights are used as they are at each call.
+        num_slots: how many episodes can be under way.
+        capacity: the longest episode, in tokens.
+        generator: the source of randomness (CPU); None: the most probable token is chosen.
+        temperature: divides the logits; the log-probabilities are those of the result.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        num_slots: int,
+        capacity: int,
+        *,
+        generator: torch.Generator | None,
+        temperature: float = 1.0,
+    ) -> None:
+        config = policy.model.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        if window and getattr(config, "use_sliding_window", True) and window < capacity:
+            raise ValueError(
+                f"the model attends to the last {window} tokens only and an episode may have "
+                f"{capacity}: generation here needs full attention"
+            )
+        self.policy, self.generator, self.temperature = policy, generator, temperature
+        self.capacity = capacity
+        # One spare column takes the padding of shorter rows.
+        self.cache = SlotCache(config.num_hidden_layers, num_slots, capacity + 1)
+        self.hidden = torch.zeros(num_slots, config.hidden_size, device=policy.device)
+        self.logits = torch.zeros(num_slots, len(policy.illegal), device=policy.device)
+
+    @torch.no_grad()
+    def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
+        """Append tokens to slots [k] (None: all), which then stand ready for `choose`.
+
+        Args:
+            slots: [k] int64 slot numbers, or None for all in order.
+            tokens: [k, t] int64; row r's own tokens are its *last* `counts[r]` (padding before).
+            starts: [k] int64, the position in its episode of each row's first token.
+            counts: [k] int64 from 1 to t.
+        """
+        length = tokens.shape[1]
+        places = torch.arange(length, device=tokens.device) - (length - counts)[:, None]
+        positions = starts[:, None] + places.clamp(min=0)
+        columns = torch.where(places < 0, self.capacity, positions)
+        width = int((starts + counts).max())
+        self.cache.aim(slots, columns, width)
+        seen = torch.arange(width, device=tokens.device) <= positions[:, :, None]  # [k, t, width]
+        dtype = self.policy.model.dtype
+        mask = torch.zeros(seen.shape, dtype=dtype, device=tokens.device)
+        mask.masked_fill_(~seen, torch.finfo(dtype).min)
+        output = self.policy.model(
+            input_ids=tokens,
+            attention_mask=mask[:, None],
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            output_hidden_states=True,
+            logits_to_keep=1,
+        )
+        rows = slice(None) if slots is None else slots
+        self.logits[rows] = output.logits[:, -1].float()
+        self.hidden[rows] = output.hidden_states[-1][:, -1].float()
+
+    @torch.no_grad()
+    def choose(self) -> Choice:
+        """Choose the next token of every slot."""
+        log_probs = self.policy.legal_log_probs(self.logits, self.temperature)
+        if self.generator is None:
+            tokens = log_probs.argmax(-1)
+        else:
+            tokens = self._draw(log_probs.exp())
+        picked = log_probs.gather(1, tokens[:, None])[:, 0]
+        return Choice(tokens, picked, self.policy.value(self.hidden))
+
+    def _draw(self, probs: Tensor) -> Tensor:
+        """Sample [k] from probabilities [k, V] by the inverse of their distribution function."""
+        cumulative = probs.cumsum(-1)
+        uniform = torch.rand(len(probs), 1, generator=self.generator).to(probs.device)
+        # A little less than the last sum, so that rounding cannot point behind the last token.
+        # Strictly greater: a token of probability 0 has no interval that could be hit.
+        points = uniform * cumulative[:, -1:] * (1 - 2e-7)
+        return (cumulative > points).int().argmax(-1)
+
+    def values(self) -> Tensor:
+        """[slots] v(s) of the states in which the slots stand."""
+        return self.policy.value(self.hidden).detach()
+
+    def keep(self, slots: Tensor) -> None:
+        """Drop all slots but these [k]; they are renumbered 0 to k - 1."""
+        self.cache.keep(slots)
+        self.hidden, self.logits = self.hidden[slots], self.logits[slots]

@@ -1,0 +1,178 @@
+"""The policy: a causal language model with a value head, and the log-probabilities of its tokens.
+
+The only place where logits are shifted against tokens: outside, index i speaks about token i.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from textgym.tokenizer import CharTokenizer, Tokenizer, Vocabulary, load_tokenizer
+
+TINY = Path(__file__).parent / "assets" / "tiny"
+"""The embedded default policy: a small Llama that can do a little arithmetic (see pretrain.py)."""
+
+
+class TokenStats(NamedTuple):
+    """What the policy says of each token of a batch, all [B, L]; column 0 is 0 throughout.
+
+    log_probs: log pi(token i | tokens < i). entropies: of the distribution that token i was chosen
+    from, in nats. values: v(s) of the state in which token i was chosen.
+    """
+
+    log_probs: Tensor
+    entropies: Tensor
+    values: Tensor
+
+
+class Policy(nn.Module):
+    """A causal language model that chooses legal tokens, with a value head on its last layer.
+
+    Tokens that an environment never allows (pad, bos, unk, and rows of the model's embedding which
+    the tokenizer does not have) have probability 0, in sampling and in learning alike.
+
+    Args:
+        model: any Hugging Face causal language model.
+        tokenizer: whose ids the actions are.
+
+    Raises:
+        ValueError: if the model has fewer embeddings than the tokenizer has tokens.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = load_tokenizer(tokenizer)
+        vocabulary, size = Vocabulary(self.tokenizer), model.config.get_text_config().vocab_size
+        if size < vocabulary.size:
+            raise ValueError(
+                f"the model has {size} embeddings and the tokenizer {vocabulary.size} tokens: call "
+                "model.resize_token_embeddings(len(tokenizer))"
+            )
+        self.pad, self.eos = vocabulary.pad, vocabulary.eos
+        illegal = torch.ones(size, dtype=torch.bool)
+        illegal[: vocabulary.size] = torch.from_numpy(vocabulary.illegal)
+        self.register_buffer("illegal", illegal, persistent=False)
+        self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
+        # Zero: a random head's values would be noise in the first advantages and gradients.
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.value_head.weight.device
+
+    def legal_log_probs(self, logits: Tensor, temperature: float = 1.0) -> Tensor:
+        """[..., V] log-probabilities in float32 of the distribution that tokens are drawn from."""
+        logits = logits.float() / temperature
+        return logits.masked_fill(self.illegal, -torch.inf).log_softmax(-1)
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """[...] values of states [..., D] of the last layer. The trunk gets no gradient from them:
+        the regression must not spoil what the language model knows."""
+        return self.value_head(hidden.detach().float()).squeeze(-1)
+
+    def forward(self, tokens: Tensor, mask: Tensor, *, temperature: float = 1.0) -> TokenStats:
+        """One teacher-forced pass over whole episodes.
+
+        Args:
+            tokens: [B, L] int64, padded on the right. No attention mask is needed: attention is
+                causal, so nothing that counts can see the padding.
+            mask: [B, L] bool, the tokens that matter; the others' results are 0.
+            temperature: of the distribution that the tokens were drawn from.
+        """
+        if tokens.shape[1] < 2 or not bool(mask.any()):
+            zeros = self.value_head.weight.sum() * torch.zeros(tokens.shape, device=tokens.device)
+            return TokenStats(zeros, zeros, zeros)
+        # The logits at i - 1 speak of token i; leading columns that hold only prompt are left out.
+        first = max(int(mask.any(0).nonzero()[0]) - 1, 0)
+        columns = torch.arange(first, tokens.shape[1] - 1, device=tokens.device)
+        output = self.model(
+            input_ids=tokens,
+            use_cache=False,
+            output_hidden_states=True,
+            logits_to_keep=columns,
+        )
+        chosen = mask[:, first + 1 :]
+        logits = output.logits[chosen]  # [n, V]: nothing is normalised that nobody asks for
+        log_probs = self.legal_log_probs(logits, temperature)
+        picked = log_probs.gather(-1, tokens[:, first + 1 :][chosen].unsqueeze(-1)).squeeze(-1)
+        # p log p is 0 where p is 0: -inf times 0 would be NaN.
+        entropies = -(log_probs.exp() * log_probs.masked_fill(self.illegal, 0.0)).sum(-1)
+        values = self.value(output.hidden_states[-1][:, first:-1][chosen])
+        return TokenStats(*(self._scatter(x, mask) for x in (picked, entropies, values)))
+
+    @staticmethod
+    def _scatter(values: Tensor, mask: Tensor) -> Tensor:
+        """[n] values of the masked tokens -> [B, L], 0 elsewhere."""
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+    def frozen_copy(self) -> Policy:
+        """The policy as it is now, without gradients or dropout: a reference."""
+        reference = copy.deepcopy(self).eval()
+        return reference.requires_grad_(False)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer.from_pretrained` load.
+
+        The value head goes into a file of its own, `value_head.safetensors`.
+        """
+        from safetensors.torch import save_file
+
+        self.model.save_pretrained(folder)
+        tokenizer: Any = self.tokenizer
+        if isinstance(tokenizer, CharTokenizer):
+            tokenizer = tokenizer.to_hugging_face()
+        tokenizer.save_pretrained(folder)
+        head = {name: x.detach().contiguous() for name, x in self.value_head.state_dict().items()}
+        save_file(head, Path(folder) / "value_head.safetensors")
+
+
+def load_policy(name: str | os.PathLike[str] = "tiny") -> Policy:
+    """A policy from "tiny" (the embedded one), a Hugging Face name, a folder, or a run folder.
+
+    Raises:
+        OSError: if there is no such model; from transformers, naming what was looked for.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = TINY if str(name) == "tiny" else Path(name)
+    if (folder / "policy").is_dir():
+        folder = folder / "policy"
+    source = str(folder) if folder.is_dir() else str(name)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    policy = Policy(model, load_tokenizer(source))
+    if (folder / "value_head.safetensors").is_file():
+        from safetensors.torch import load_file
+
+        policy.value_head.load_state_dict(load_file(folder / "value_head.safetensors"))
+    return policy
+
+
+def new_tiny_model(seed: int, *, hidden_size: int = 96, num_layers: int = 3) -> nn.Module:
+    """An untrained Llama for the built-in tokenizer, tied embeddings, the same for equal seeds."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = CharTokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)

@@ -1,0 +1,326 @@
+"""Plays a policy in token environments: `collect` gives a Rollout, `evaluate` a success rate.
+
+Collection is unbiased: exactly N episodes are started and all N are finished. "The first N to finish"
+would favour short ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from torch import Tensor
+
+from agents.batch import Rollout
+from agents.generation import SlotDecoder
+from agents.models import Policy
+from textgym.core import RLEnvironment
+from textgym.vector import TokenVectorEnv
+
+COMPACT_BELOW = 0.75
+"""Share of running slots under which the finished ones are dropped from the batch: decoding costs as
+much for a finished row as for a running one, dropping costs one copy of the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """How N episodes ended, for people and metrics; row i is row i of the Rollout.
+
+    responses: texts, as the environment reports them. returns [N] float64. stop_reasons: see textgym.core.STOP_REASONS; "truncated" if a limit from outside ended it.
+    components: name -> [N] float64. difficulties [N] int64: the level's position.
+    """
+
+    responses: list[str]
+    returns: np.ndarray
+    stop_reasons: list[str]
+    components: dict[str, np.ndarray]
+    difficulties: np.ndarray
+
+    @property
+    def success(self) -> np.ndarray:
+        """[N] float64: the component `correct` where there is one, else the first component."""
+        return self.components.get("correct", next(iter(self.components.values()), self.returns))
+
+
+def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs: Any) -> VectorEnv:
+    """`num_envs` slots, with autoreset disabled, of whatever token environment is given.
+
+    Args:
+        env: an id; a textgym environment, single or vector, of which the native vector form is made
+            with the same task and settings; any other single environment (one in wrappers too), of
+            which each slot gets a copy; any other vector environment, taken as it is.
+        num_envs: slots; a foreign vector environment keeps its own number.
+        **kwargs: for an id as in `gym.make_vec`; for textgym's own `difficulty` and `group_size`.
+
+    Raises:
+        ValueError: if a foreign vector environment resets finished slots by itself.
+        TypeError: if it is no environment.
+    """
+    disabled = AutoresetMode.DISABLED
+    if isinstance(env, str):
+        return gymnasium.make_vec(env, num_envs=num_envs, autoreset_mode=disabled, **kwargs)
+    if not isinstance(env, gymnasium.Env | VectorEnv):
+        raise TypeError(f"env is {type(env).__name__}, expected an id, an Env or a VectorEnv")
+    own = _without_harmless_wrappers(env)
+    if type(own) in (RLEnvironment, TokenVectorEnv):
+        settings = {"difficulty": own.difficulty, **kwargs}
+        return TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
+    if isinstance(env, gymnasium.Env):
+        return SyncVectorEnv([lambda: copy.deepcopy(env)] * num_envs, autoreset_mode=disabled)
+    if env.metadata.get("autoreset_mode") is not disabled:
+        raise ValueError(
+            "the vector environment resets finished slots by itself; make it with autoreset_mode="
+            "AutoresetMode.DISABLED, so that exactly the episodes that were started are collected"
+        )
+    return env
+
+
+def _without_harmless_wrappers(env: Any) -> Any:
+    """Take off the wrappers that `gym.make` adds by itself: they change nothing."""
+    while isinstance(env, OrderEnforcing | PassiveEnvChecker):
+        env = env.env
+    return env
+
+
+def collect(
+    policy: Policy,
+    envs: VectorEnv,
+    num_episodes: int,
+    *,
+    generator: torch.Generator | None,
+    seed: int | list[int] | None = None,
+    options: dict[str, Any] | None = None,
+    temperature: float = 1.0,
+) -> tuple[Rollout, Episodes]:
+    """Start exactly `num_episodes` episodes and finish all of them.
+
+    Slot i of B plays the episodes i, i + B, i + 2 B, ..., each as soon as the one before is over,
+    so which problems are played does not depend on how long the episodes are.
+
+    Args:
+        policy: chooses the tokens; not changed.
+        envs: B token environments whose autoreset is disabled (see `as_vector_env`).
+        num_episodes: N. With groups, a multiple of B.
+        generator: the source of sampling's randomness (CPU); None: greedy.
+        seed, options: for `envs.reset`.
+        temperature: of the sampling; the log-probabilities are the sampled distribution's.
+    """
+    return _Collector(policy, envs, num_episodes, generator, temperature).run(seed, options)
+
+
+class _Collector:
+    """One run of `collect`. Slots are numbered as in `envs`, rows as in the decoder's batch."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        envs: VectorEnv,
+        num_episodes: int,
+        generator: torch.Generator | None,
+        temperature: float,
+    ) -> None:
+        if num_episodes < 1:
+            raise ValueError(f"num_episodes is {num_episodes}, expected at least 1")
+        self.envs, self.num_episodes, self.device = envs, num_episodes, policy.device
+        self.native = isinstance(envs, TokenVectorEnv)
+        length = envs.single_observation_space.shape[0]
+        num_slots = envs.num_envs
+        self.decoder = SlotDecoder(
+            policy, num_slots, length, generator=generator, temperature=temperature
+        )
+        self.slots = np.arange(num_slots)  # the slot of each row of the decoder
+        self.episode = np.arange(num_slots)  # the episode that each slot plays
+        self.fed = np.zeros(num_slots, dtype=np.int64)  # tokens of each slot in the cache
+        self.live = self.episode < num_episodes
+        self.idle_action = policy.eos
+        shape = (num_episodes, length)
+        self.tokens = np.full(shape, policy.pad, dtype=np.int64)
+        self.mask = np.zeros(shape, dtype=bool)
+        self.log_probs, self.values, self.rewards = np.zeros((3, *shape), dtype=np.float32)
+        self.facts = np.zeros((3, num_episodes), dtype=np.int64)  # length, problem, difficulty
+        self.terminated = np.zeros(num_episodes, dtype=bool)
+        self.bootstrap = np.zeros(num_episodes, dtype=np.float32)
+        self.endings: list[tuple[str, str]] = [("", "")] * num_episodes
+        self.components: dict[str, np.ndarray] = {}
+
+    def run(
+        self, seed: int | list[int] | None, options: dict[str, Any] | None
+    ) -> tuple[Rollout, Episodes]:
+        observations, infos = self.envs.reset(seed=seed, options=options)
+        self.lengths = infos["length"].astype(np.int64)
+        self._begin(np.flatnonzero(self.live), infos)
+        while self.live.any():
+            self._drop_finished_rows()
+            self._feed(observations)
+            observations = self._step()
+            observations = self._restart(observations)
+        return self._result()
+
+    def _begin(self, slots: np.ndarray, infos: dict[str, Any]) -> None:
+        """Note what the resets of `slots` said of their new episodes."""
+        self.fed[slots] = 0
+        episodes = self.episode[slots]
+        self.facts[1, episodes] = infos["problem_id"][slots]
+        self.facts[2, episodes] = infos["difficulty"][slots]
+
+    def _drop_finished_rows(self) -> None:
+        running = self.live[self.slots]
+        if running.mean() < COMPACT_BELOW:
+            self.decoder.keep(self._tensor(np.flatnonzero(running)))
+            self.slots = self.slots[running]
+
+    def _feed(self, observations: np.ndarray) -> None:
+        """Give the decoder every token that it has not seen."""
+        slots = self.slots
+        ends = self.lengths[slots]
+        # A finished row feeds its last token again, at its old place: this changes nothing.
+        starts = np.where(self.live[slots], self.fed[slots], ends - 1)
+        counts = ends - starts
+        single = counts == 1
+        for rows in (np.flatnonzero(single), np.flatnonzero(~single)):
+            if rows.size:
+                width = counts[rows].max()
+                columns = ends[rows, None] - width + np.arange(width)
+                tokens = observations[slots[rows, None], columns.clip(min=0)]
+                self.decoder.feed(
+                    None if rows.size == slots.size else self._tensor(rows),
+                    *map(self._tensor, (tokens, starts[rows], counts[rows])),
+                )
+        self.fed[slots] = ends
+
+    def _step(self) -> np.ndarray:
+        """Choose and play one token in every running slot, and record it."""
+        choice = self.decoder.choose()
+        rows = np.flatnonzero(self.live[self.slots])
+        slots = self.slots[rows]
+        tokens, log_probs, values = (x.cpu().numpy()[rows] for x in choice)
+        actions = np.full(self.envs.num_envs, self.idle_action, dtype=np.int64)
+        actions[slots] = tokens
+        episodes, columns = self.episode[slots], self.lengths[slots]
+        observations, rewards, terminations, truncations, infos = self.envs.step(actions)
+        self.lengths = np.where(infos["_length"], infos["length"], self.lengths)
+        self.mask[episodes, columns] = True
+        self.log_probs[episodes, columns] = log_probs
+        self.values[episodes, columns] = values
+        self.rewards[episodes, columns] = rewards[slots]
+        self.ended = self.live & (terminations | truncations)
+        if self.ended.any():
+            cut = self.ended & ~terminations
+            if cut.any():
+                self._look_ahead(observations, np.flatnonzero(cut[self.slots]))
+            self._end(np.flatnonzero(self.ended), observations, terminations, infos)
+        return observations
+
+    def _look_ahead(self, observations: np.ndarray, rows: np.ndarray) -> None:
+        """The value of the state in which an episode was cut off, for the bootstrap."""
+        slots = self.slots[rows]
+        for row, slot in zip(rows, slots, strict=True):
+            start, end = self.fed[slot], self.lengths[slot]
+            tokens = self._tensor(observations[slot : slot + 1, start:end])
+            bounds = (self._tensor(np.array([start])), self._tensor(np.array([end - start])))
+            self.decoder.feed(self._tensor(np.array([row])), tokens, *bounds)
+            self.fed[slot] = end
+        values = self.decoder.values().cpu().numpy()
+        self.bootstrap[self.episode[slots]] = values[rows]
+
+    def _end(
+        self,
+        slots: np.ndarray,
+        observations: np.ndarray,
+        terminations: np.ndarray,
+        infos: dict[str, Any],
+    ) -> None:
+        """Write down the finished episodes."""
+        episodes = self.episode[slots]
+        self.tokens[episodes] = observations[slots]
+        self.facts[0, episodes] = self.lengths[slots]
+        self.terminated[episodes] = terminations[slots]
+        for slot, episode in zip(slots.tolist(), episodes.tolist(), strict=True):
+            if terminations[slot]:
+                self.endings[episode] = infos["stop_reason"][slot], infos["response"][slot]
+            else:
+                self.endings[episode] = "truncated", ""
+        for name, column in infos.get("components", {}).items():
+            if not name.startswith("_"):
+                store = self.components.setdefault(name, np.zeros(self.num_episodes))
+                store[episodes] = column[slots]
+
+    def _restart(self, observations: np.ndarray) -> np.ndarray:
+        """Give each finished slot its next episode, if it has one left."""
+        if not self.ended.any():
+            return observations
+        self.episode[self.ended] += self.envs.num_envs
+        self.live &= self.episode < self.num_episodes
+        # Gymnasium's own vector environments refuse to step a slot that is over: reset all of them.
+        again = self.ended & self.live if self.native else self.ended
+        if again.any():
+            observations, infos = self.envs.reset(options={"reset_mask": again.copy()})
+            self.lengths = np.where(again, infos["length"], self.lengths)
+            self._begin(np.flatnonzero(again & self.live), infos)
+        return observations
+
+    def _result(self) -> tuple[Rollout, Episodes]:
+        lengths, problem, difficulty = self.facts
+        rollout = Rollout(
+            tokens=self._tensor(self.tokens),
+            mask=self._tensor(self.mask),
+            log_probs=self._tensor(self.log_probs),
+            values=self._tensor(self.values),
+            rewards=self._tensor(self.rewards),
+            terminated=self._tensor(self.terminated),
+            problem=self._tensor(problem),
+            lengths=self._tensor(lengths),
+            bootstrap=self._tensor(self.bootstrap),
+        )
+        reasons, responses = zip(*self.endings, strict=True)
+        returns = self.rewards.sum(axis=1, dtype=np.float64)
+        episodes = Episodes(list(responses), returns, list(reasons), self.components, difficulty)
+        return rollout, episodes
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+
+def evaluate(
+    policy: Policy,
+    env: str | gymnasium.Env | VectorEnv,
+    *,
+    num_episodes: int = 512,
+    split: str = "test",
+    greedy: bool = False,
+    seed: int = 0,
+    **kwargs: Any,
+) -> Episodes:
+    """Play the first `num_episodes` numbered problems of a split, one episode each.
+
+    The same problems every time, so that a policy before and after is asked the same.
+
+    Args:
+        policy: the policy.
+        env: an id or a textgym environment.
+        num_episodes: problems to play.
+        split: of an id's problems; "test" is never trained on.
+        greedy: choose the most probable token instead of sampling.
+        seed: of the sampling.
+        **kwargs: for an id, as in `gym.make` (`tokenizer` is the policy's unless given).
+    """
+    if isinstance(env, str):
+        kwargs = {"tokenizer": policy.tokenizer, "split": split, **kwargs}
+    envs = as_vector_env(env, num_episodes, **kwargs)
+    generator = None if greedy else torch.Generator().manual_seed(seed)
+    options = None
+    if isinstance(envs, TokenVectorEnv):
+        options = {"problem": np.arange(envs.num_envs) % envs.mdp.bank.num_problems}
+    training = policy.training
+    policy.eval()
+    episodes = collect(
+        policy, envs, num_episodes, generator=generator, seed=seed, options=options
+    )[1]
+    policy.train(training)
+    return episodes
