@@ -97,6 +97,14 @@ class PPOBuffer:
             advantages = whiten(advantages, rollout.mask)
         self._finished = Minibatch(rollout, advantages, returns)
 
+    def explained_variance(self) -> float:
+        """1 - Var[G - v] / Var[G] over all tokens: 1 is perfect, 0 what a constant explains."""
+        if self._finished is None:
+            raise RuntimeError("the buffer is not finished: call finish() before")
+        rollout, _, returns = self._finished
+        targets, errors = returns[rollout.mask], (returns - rollout.values)[rollout.mask]
+        return float(1.0 - errors.var(correction=0) / targets.var(correction=0).clamp(min=1e-12))
+
     def minibatches(self, num_minibatches: int, generator: torch.Generator) -> Iterator[Minibatch]:
         """One epoch: every row exactly once, shuffled, in minibatches of equal size (± 1 row).
 

@@ -319,8 +319,8 @@ def evaluate(
         options = {"problem": np.arange(envs.num_envs) % envs.mdp.bank.num_problems}
     training = policy.training
     policy.eval()
-    episodes = collect(
-        policy, envs, num_episodes, generator=generator, seed=seed, options=options
-    )[1]
+    episodes = collect(policy, envs, num_episodes, generator=generator, seed=seed, options=options)[
+        1
+    ]
     policy.train(training)
     return episodes

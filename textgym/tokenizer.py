@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 CHAR_FILES = Path(__file__).parent / "assets" / "char"
-"""The built-in tokenizer as a folder that `AutoTokenizer.from_pretrained` loads."""
+"""The built-in tokenizer as a folder that `AutoTokenizer.from_pretrained` loads; written by
+`CharTokenizer().to_hugging_face().save_pretrained(CHAR_FILES)`."""
 
 
 @runtime_checkable
@@ -57,9 +58,20 @@ class CharTokenizer:
 
     def to_hugging_face(self) -> Any:
         """The same tokenizer as a `transformers.PreTrainedTokenizerFast`."""
-        from transformers import AutoTokenizer
+        from tokenizers import AddedToken, decoders, models
+        from tokenizers import Tokenizer as Backend
+        from transformers import PreTrainedTokenizerFast
 
-        return AutoTokenizer.from_pretrained(CHAR_FILES)
+        # BPE without merges: one token a character. Fuse joins them again without spaces.
+        backend = Backend(models.BPE(vocab=self.get_vocab(), merges=[], unk_token="<unk>"))
+        backend.decoder = decoders.Fuse()
+        backend.add_special_tokens([AddedToken(t, special=True) for t in self.special_tokens])
+        names = dict(zip(("pad", "bos", "eos", "unk"), self.special_tokens, strict=True))
+        return PreTrainedTokenizerFast(
+            tokenizer_object=backend,
+            clean_up_tokenization_spaces=False,
+            **{f"{name}_token": token for name, token in names.items()},
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CharTokenizer)

@@ -1,4 +1,4 @@
-"""Checkpoints: a resumed run equals an uninterrupted one, bit by bit; a killed save loses nothing."""
+"""Checkpoints: a resumed run equals an uninterrupted one to the bit; a killed save is no loss."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Learners that consume any token environment."""

@@ -1,0 +1,372 @@
+"""Proximal policy optimization (Schulman et al. 2017) for token environments, with a KL penalty to the
+initial policy (Ziegler et al. 2019; Ouyang et al. 2022). Read from top to bottom.
+
+One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the rewards;
+estimate advantages; take `num_epochs` passes of `num_minibatches` steps on the clipped surrogate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
+
+from agents.batch import Rollout
+from agents.buffer import Minibatch, PPOBuffer, split
+from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
+from agents.metrics import MetricsLogger, plot_learning_curve
+from agents.models import Policy
+from agents.rollout import Episodes, as_vector_env, collect
+from textgym.bank import hash64
+from textgym.tokenizer import Tokenizer
+
+KL_PROBE = 64
+"""Episodes per iteration on which the KL to the reference is measured when nothing depends on it."""
+
+
+@dataclass
+class PPOConfig:
+    """What PPOTrainer reads. The defaults suit the embedded tiny policy; a model of a billion
+    parameters wants learning_rate 1e-6 to 1e-5 and kl_coef 0.01 to 0.1."""
+
+    learning_rate: float = 7e-4
+    """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
+    num_iterations: int = 300
+    """Rounds of playing and learning."""
+    batch_size: int = 256
+    """Episodes per iteration; with many distinct prompts advantages say more."""
+    num_envs: int | None = None
+    """Slots in which they are played (None: one per episode, the fastest)."""
+    num_epochs: int = 1
+    """Passes over an iteration's episodes."""
+    num_minibatches: int = 4
+    """Optimizer steps per pass."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches per optimizer step; changes memory, not results."""
+    clip_param: float = 0.2
+    """Epsilon of the clipped ratio (Schulman et al. 2017, eq. 7)."""
+    value_clip_param: float | None = 0.2
+    """Epsilon of the clipped value error (None: not clipped)."""
+    value_coef: float = 0.5
+    """Weight of the value loss."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+    kl_coef: float = 0.0
+    """Weight of the penalty log(pi / pi_ref) per token, as part of the reward."""
+    kl_target: float | None = None
+    """KL in nats per token that kl_coef is steered to (Ziegler et al. 2019, sec. 2.2); None: fixed."""
+    target_kl: float | None = None
+    """End an iteration's learning once approx_kl exceeds 1.5 times this; None: never."""
+    gamma: float = 1.0
+    """Discount per token."""
+    gae_lambda: float = 1.0
+    """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+    max_grad_norm: float = 1.0
+    """The gradient's norm is cut to this."""
+    warmup_iterations: int = 5
+    """Iterations over which the rate rises."""
+    temperature: float = 1.0
+    """Of the sampling, and of the policy that is learned."""
+    checkpoint_every: int = 25
+    """Iterations between two checkpoints (0: only at the end)."""
+    seed: int = 0
+    """Of problems, sampling and minibatches."""
+
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        at_least_one = ("num_iterations", "batch_size", "num_epochs", "num_minibatches")
+        positive = ("learning_rate", "clip_param", "max_grad_norm", "temperature")
+        optional = ("num_envs", "value_clip_param", "kl_target", "target_kl")
+        rules = [(name, lambda x: x >= 1, "at least 1") for name in at_least_one]
+        rules += [("gradient_accumulation_steps", lambda x: x >= 1, "at least 1")]
+        rules += [(name, lambda x: 0 < x < math.inf, "a positive number") for name in positive]
+        rules += [(name, lambda x: x is None or x > 0, "positive or None") for name in optional]
+        rules += [(name, lambda x: 0 <= x <= 1, "from 0 to 1") for name in ("gamma", "gae_lambda")]
+        rules += [(name, lambda x: x >= 0, "at least 0") for name in ("kl_coef", "value_coef")]
+        rules += [("checkpoint_every", lambda x: x >= 0, "at least 0")]
+        for name, holds, expected in rules:
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
+        if self.num_minibatches > self.batch_size:
+            raise ValueError(
+                f"num_minibatches is {self.num_minibatches}, expected at most batch_size, "
+                f"{self.batch_size}"
+            )
+
+
+class PPOTrainer:
+    """Trains a policy in an environment.
+
+    Example:
+        >>> policy = load_policy("tiny")
+        >>> PPOTrainer(PPOConfig(num_iterations=100), policy).train("TextMath-v0")  # doctest: +SKIP
+
+    Args:
+        config: the algorithm's constants.
+        model: a Policy, or a causal language model, which gets a value head. Changed in place.
+        tokenizer: the model's; needed if `model` is no Policy.
+        folder: where metrics, checkpoints and the learning curve go; None: nowhere.
+        show: whether to show progress.
+    """
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        model: Policy | nn.Module,
+        tokenizer: Tokenizer | None = None,
+        *,
+        folder: str | Path | None = None,
+        show: bool = True,
+    ) -> None:
+        config.validate()
+        if not isinstance(model, Policy):
+            if tokenizer is None:
+                raise TypeError("PPOTrainer needs the model's tokenizer")
+            model = Policy(model, tokenizer)
+        self.config, self.policy = config, model
+        self.folder = None if folder is None else Path(folder)
+        self.show = show
+        self.reference = model.frozen_copy()
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
+        )
+        self.iteration = 0  # iterations done
+        self.kl_coef = config.kl_coef
+        self.num_episodes = self.num_tokens = 0
+
+    def train(self, env: str | gymnasium.Env | VectorEnv, **kwargs: Any) -> nn.Module:
+        """Run the iterations that are left; returns the trained model (without the value head).
+
+        Args:
+            env: an id, an environment or a vector environment (see `rollout.as_vector_env`).
+            **kwargs: for an id, as in `gym.make`.
+
+        Raises:
+            FloatingPointError: if a loss or the gradient is not finite; names it and the step. The
+                last checkpoint is kept.
+        """
+        config = self.config
+        if isinstance(env, str):
+            kwargs = {"tokenizer": self.policy.tokenizer, **kwargs}
+        envs = as_vector_env(env, config.num_envs or config.batch_size, **kwargs)
+        # Dropout would make the ratio differ from 1 before the first step.
+        self.policy.eval()
+        with self._logger() as log:
+            try:
+                while self.iteration < config.num_iterations:
+                    metrics = self.step(envs)
+                    log(self.iteration, metrics)
+                    every = config.checkpoint_every
+                    if every and self.iteration % every == 0:
+                        self.save_checkpoint()
+            except KeyboardInterrupt:
+                self.save_checkpoint()
+                raise
+        self.save_checkpoint()
+        if self.folder is not None:
+            plot_learning_curve(self.folder)
+        return self.policy.model
+
+    # -------------------------------------------------------------- one iteration
+
+    def step(self, envs: VectorEnv) -> dict[str, float]:
+        """Play, then learn: one iteration; returns its metrics (see `metrics.METRICS`)."""
+        config, start = self.config, time.perf_counter()
+        seeds, generator = self._randomness(envs.num_envs)
+        rollout, episodes = collect(
+            self.policy,
+            envs,
+            config.batch_size,
+            generator=generator,
+            seed=seeds,
+            temperature=config.temperature,
+        )
+        rollout = rollout.trim()
+        penalised, kl = self._penalise(rollout)
+        buffer = PPOBuffer(pad_token=self.policy.pad)
+        buffer.store(penalised)
+        buffer.finish(gamma=config.gamma, gae_lambda=config.gae_lambda)
+        used_kl_coef = self.kl_coef
+        self._adapt_kl_coef(kl, rollout.num_tokens)
+        learned = self._learn(buffer, generator)
+        self.iteration += 1
+        self.num_episodes += len(rollout)
+        self.num_tokens += rollout.num_tokens
+        return {
+            "episodes": self.num_episodes,
+            "tokens": self.num_tokens,
+            **_episode_metrics(rollout, episodes),
+            "kl": kl,
+            **learned,
+            "kl_coef": used_kl_coef,
+            "seconds": time.perf_counter() - start,
+            "tokens_per_second": rollout.num_tokens / (time.perf_counter() - start),
+        }
+
+    def _randomness(self, num_envs: int) -> tuple[list[int], torch.Generator]:
+        """Seeds of the slots' problems and of sampling: functions of (seed, iteration) alone, so
+        that a resumed run needs no random state."""
+        stream = hash64(np.array([self.config.seed], np.uint64), np.array([1], np.uint64))
+        first = self.iteration * (num_envs + 1)
+        draws = hash64(stream, np.arange(first, first + num_envs + 1).astype(np.uint64))
+        *seeds, sampling = (draws >> np.uint64(1)).tolist()
+        return seeds, torch.Generator().manual_seed(sampling)
+
+    @torch.no_grad()
+    def _penalise(self, rollout: Rollout) -> tuple[Rollout, float]:
+        """The rollout with the KL penalty in its rewards, and the KL to the reference."""
+        needed = self.kl_coef > 0 or self.config.kl_target is not None
+        part = rollout if needed else rollout[:KL_PROBE]
+        reference = self.reference(
+            part.tokens, part.mask, temperature=self.config.temperature
+        ).log_probs
+        # k3 has the lower variance: for looking. k1 is unbiased in its gradient too: for the reward.
+        k3 = kl_estimate(part.log_probs, reference, kind="k3")
+        kl = (k3 * part.mask).sum().item() / part.num_tokens
+        if not needed:
+            return rollout, kl
+        k1 = kl_estimate(part.log_probs, reference, kind="k1") * part.mask
+        return dataclasses.replace(rollout, rewards=rollout.rewards - self.kl_coef * k1), kl
+
+    def _adapt_kl_coef(self, kl: float, num_tokens: int) -> None:
+        """Ziegler et al. 2019, sec. 2.2: a proportional controller on the logarithm of kl_coef."""
+        if self.config.kl_target is not None:
+            error = min(max(kl / self.config.kl_target - 1.0, -0.2), 0.2)
+            self.kl_coef = max(self.kl_coef, 1e-4) * (1.0 + 0.5 * error)
+
+    def _learn(self, buffer: PPOBuffer, generator: torch.Generator) -> dict[str, float]:
+        """All epochs over the buffer; metrics are means over the optimizer steps."""
+        self._set_learning_rate()
+        steps: list[dict[str, float]] = []
+        for minibatch in self._minibatches(buffer, generator):
+            steps.append(self._update(minibatch))
+            limit = self.config.target_kl
+            if limit is not None and steps[-1]["approx_kl"] > 1.5 * limit:
+                break
+        metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+        metrics["explained_variance"] = buffer.explained_variance()
+        metrics["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        return metrics
+
+    def _minibatches(self, buffer: PPOBuffer, generator: torch.Generator) -> Iterator[Minibatch]:
+        for _ in range(self.config.num_epochs):
+            yield from buffer.minibatches(self.config.num_minibatches, generator)
+
+    def _set_learning_rate(self) -> None:
+        config = self.config
+        rise = (self.iteration + 1) / (config.warmup_iterations + 1)
+        fall = 1.0 - 0.9 * self.iteration / config.num_iterations
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(rise, 1.0) * fall
+
+    def _update(self, minibatch: Minibatch) -> dict[str, float]:
+        """One optimizer step on a minibatch, in micro-batches whose losses share one token count."""
+        self.optimizer.zero_grad(set_to_none=True)
+        num_rows = len(minibatch.rollout)
+        rows = -(-num_rows // self.config.gradient_accumulation_steps)
+        totals: dict[str, Tensor] = {}
+        parts = split(minibatch.rollout.lengths, max_rows=rows) if rows < num_rows else [None]
+        for part in parts:
+            micro = minibatch if part is None else minibatch.select(part)
+            loss, metrics = self.loss(micro, count=minibatch.rollout.num_tokens)
+            loss.backward()
+            for name, value in metrics.items():
+                totals[name] = totals.get(name, 0.0) + value
+        totals["grad_norm"] = torch.nn.utils.clip_grad_norm_(
+            self.policy.parameters(), self.config.max_grad_norm
+        )
+        numbers = {name: float(value) for name, value in totals.items()}
+        self._check_finite(numbers)
+        self.optimizer.step()
+        return numbers
+
+    def loss(self, minibatch: Minibatch, *, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Policy loss + value_coef * value loss - entropy_coef * entropy, sums over tokens / count."""
+        config, (rollout, advantages, returns) = self.config, minibatch
+        mask = rollout.mask
+        stats = self.policy(rollout.tokens, mask, temperature=config.temperature)
+        policy_loss, metrics = clipped_surrogate_loss(
+            stats.log_probs,
+            rollout.log_probs,
+            advantages,
+            mask,
+            clip_param=config.clip_param,
+            count=count,
+        )
+        clipping = (
+            {}
+            if config.value_clip_param is None
+            else {"old_values": rollout.values, "clip_param": config.value_clip_param}
+        )
+        regression, value_metrics = value_loss(stats.values, returns, mask, **clipping, count=count)
+        disorder, entropy_metrics = entropy_loss(stats.entropies, mask, count=count)
+        total = policy_loss + config.value_coef * regression + config.entropy_coef * disorder
+        return total, {**metrics, **value_metrics, **entropy_metrics}
+
+    def _check_finite(self, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} in iteration {self.iteration + 1}: nothing was updated; "
+                    "resume from the last checkpoint with a lower learning_rate"
+                )
+
+    # -------------------------------------------------------------- run folder
+
+    @contextmanager
+    def _logger(self) -> Iterator[Callable[[int, dict[str, float]], None]]:
+        if self.folder is None:
+            yield lambda iteration, metrics: None
+            return
+        with MetricsLogger(
+            self.folder,
+            num_iterations=self.config.num_iterations,
+            start=self.iteration,
+            show=self.show,
+        ) as logger:
+            yield logger.log
+
+    def save_checkpoint(self) -> None:
+        """Write everything that an exact resume needs to the run folder, if there is one."""
+        if self.folder is not None:
+            state = {
+                "iteration": self.iteration,
+                "kl_coef": self.kl_coef,
+                "num_episodes": self.num_episodes,
+                "num_tokens": self.num_tokens,
+            }
+            save_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer, state=state)
+
+    def load_checkpoint(self) -> None:
+        """Go on where the run folder's checkpoint stands. The reference stays the one that this
+        trainer was made with: make it with the run's initial policy."""
+        state = load_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer)
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
+    reasons = episodes.stop_reasons
+    return {
+        "return_mean": float(episodes.returns.mean()),
+        "success": float(episodes.success.mean()),
+        "response_length": rollout.num_tokens / len(rollout),
+        "stop_eos": reasons.count("eos") / len(reasons),
+        "stop_length": reasons.count("length") / len(reasons),
+    }
