@@ -1,7 +1,7 @@
 """Decoding with a KV cache whose rows are slots: fed only new tokens, refilled when episodes end.
 
-Column i of a slot's cache holds token i of its episode. Slots advance independently: one may be fed a
-new prompt, another a single token, a third a tool's answer, each at its own position.
+Column i of a slot's cache holds token i of its episode. Slots advance independently: one may be fed
+a new prompt, another a single token, a third a tool's answer, each at its own position.
 """
 
 from __future__ import annotations

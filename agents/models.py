@@ -49,7 +49,8 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = load_tokenizer(tokenizer)
-        vocabulary, size = Vocabulary(self.tokenizer), model.config.get_text_config().vocab_size
+        config, device = model.config.get_text_config(), next(model.parameters()).device
+        vocabulary, size = Vocabulary(self.tokenizer), config.vocab_size
         if size < vocabulary.size:
             raise ValueError(
                 f"the model has {size} embeddings and the tokenizer {vocabulary.size} tokens: call "
@@ -58,8 +59,9 @@ class Policy(nn.Module):
         self.pad, self.eos = vocabulary.pad, vocabulary.eos
         illegal = torch.ones(size, dtype=torch.bool)
         illegal[: vocabulary.size] = torch.from_numpy(vocabulary.illegal)
-        self.register_buffer("illegal", illegal, persistent=False)
-        self.value_head = nn.Linear(model.config.get_text_config().hidden_size, 1)
+        self.register_buffer("illegal", illegal.to(device), persistent=False)
+        # skip_init: the layer's own initialization would draw from the global generator.
+        self.value_head = nn.utils.skip_init(nn.Linear, config.hidden_size, 1, device=device)
         # Zero: a random head's values would be noise in the first advantages and gradients.
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -75,8 +77,11 @@ class Policy(nn.Module):
         return logits.masked_fill(self.illegal, -torch.inf).log_softmax(-1)
 
     def value(self, hidden: Tensor) -> Tensor:
-        """[...] values of states [..., D] of the last layer. The trunk gets no gradient from them:
-        the regression must not spoil what the language model knows."""
+        """[...] values of states [..., D] of the last layer.
+
+        The trunk gets no gradient from them: the regression must not spoil what the language model
+        knows.
+        """
         return self.value_head(hidden.detach().float()).squeeze(-1)
 
     def forward(self, tokens: Tensor, mask: Tensor, *, temperature: float = 1.0) -> TokenStats:

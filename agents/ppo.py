@@ -39,7 +39,8 @@ KL_PROBE = 64
 @dataclass
 class PPOConfig:
     """What PPOTrainer reads. The defaults suit the embedded tiny policy; a model of a billion
-    parameters wants learning_rate 1e-6 to 1e-5 and kl_coef 0.01 to 0.1."""
+    parameters wants learning_rate 1e-6 to 1e-5 and kl_coef 0.01 to 0.1.
+    """
 
     learning_rate: float = 7e-4
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
@@ -221,7 +222,8 @@ class PPOTrainer:
 
     def _randomness(self, num_envs: int) -> tuple[list[int], torch.Generator]:
         """Seeds of the slots' problems and of sampling: functions of (seed, iteration) alone, so
-        that a resumed run needs no random state."""
+        that a resumed run needs no random state.
+        """
         stream = hash64(np.array([self.config.seed], np.uint64), np.array([1], np.uint64))
         first = self.iteration * (num_envs + 1)
         draws = hash64(stream, np.arange(first, first + num_envs + 1).astype(np.uint64))
@@ -355,7 +357,8 @@ class PPOTrainer:
 
     def load_checkpoint(self) -> None:
         """Go on where the run folder's checkpoint stands. The reference stays the one that this
-        trainer was made with: make it with the run's initial policy."""
+        trainer was made with: make it with the run's initial policy.
+        """
         state = load_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer)
         for name, value in state.items():
             setattr(self, name, value)

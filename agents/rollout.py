@@ -1,7 +1,7 @@
 """Plays a policy in token environments: `collect` gives a Rollout, `evaluate` a success rate.
 
-Collection is unbiased: exactly N episodes are started and all N are finished. "The first N to finish"
-would favour short ones.
+Collection is unbiased: exactly N episodes are started and all N are finished. "The first N to
+finish" would favour short ones.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from textgym.core import RLEnvironment
 from textgym.vector import TokenVectorEnv
 
 COMPACT_BELOW = 0.75
-"""Share of running slots under which the finished ones are dropped from the batch: decoding costs as
-much for a finished row as for a running one, dropping costs one copy of the cache."""
+"""Share of running slots under which the finished ones are dropped from the batch: decoding costs
+as much for a finished row as for a running one, dropping costs one copy of the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
     """How N episodes ended, for people and metrics; row i is row i of the Rollout.
 
-    responses: texts, as the environment reports them. returns [N] float64. stop_reasons: see textgym.core.STOP_REASONS; "truncated" if a limit from outside ended it.
-    components: name -> [N] float64. difficulties [N] int64: the level's position.
+    responses: texts, as the environment reports them. returns: [N] float64. stop_reasons: see
+    textgym.core.STOP_REASONS, or "truncated" where a limit from outside ended the episode.
+    components: name -> [N] float64. difficulties: [N] int64, the level's position.
     """
 
     responses: list[str]
@@ -56,7 +57,7 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
             with the same task and settings; any other single environment (one in wrappers too), of
             which each slot gets a copy; any other vector environment, taken as it is.
         num_envs: slots; a foreign vector environment keeps its own number.
-        **kwargs: for an id as in `gym.make_vec`; for textgym's own `difficulty` and `group_size`.
+        **kwargs: for an id as in `gym.make`; for textgym's own `difficulty` and `group_size`.
 
     Raises:
         ValueError: if a foreign vector environment resets finished slots by itself.
@@ -64,12 +65,15 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
     """
     disabled = AutoresetMode.DISABLED
     if isinstance(env, str):
-        return gymnasium.make_vec(env, num_envs=num_envs, autoreset_mode=disabled, **kwargs)
+        # One environment first: make_vec would leave out a registered time limit or wrapper.
+        group = {"group_size": kwargs.pop("group_size")} if "group_size" in kwargs else {}
+        return as_vector_env(gymnasium.make(env, **kwargs), num_envs, **group)
     if not isinstance(env, gymnasium.Env | VectorEnv):
         raise TypeError(f"env is {type(env).__name__}, expected an id, an Env or a VectorEnv")
     own = _without_harmless_wrappers(env)
     if type(own) in (RLEnvironment, TokenVectorEnv):
-        settings = {"difficulty": own.difficulty, **kwargs}
+        settings = {"difficulty": own.difficulty, "group_size": getattr(own, "group_size", 1)}
+        settings |= kwargs
         return TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
     if isinstance(env, gymnasium.Env):
         return SyncVectorEnv([lambda: copy.deepcopy(env)] * num_envs, autoreset_mode=disabled)
@@ -108,7 +112,8 @@ def collect(
         envs: B token environments whose autoreset is disabled (see `as_vector_env`).
         num_episodes: N. With groups, a multiple of B.
         generator: the source of sampling's randomness (CPU); None: greedy.
-        seed, options: for `envs.reset`.
+        seed: for `envs.reset`.
+        options: likewise.
         temperature: of the sampling; the log-probabilities are the sampled distribution's.
     """
     return _Collector(policy, envs, num_episodes, generator, temperature).run(seed, options)
@@ -209,7 +214,8 @@ class _Collector:
         self.log_probs[episodes, columns] = log_probs
         self.values[episodes, columns] = values
         self.rewards[episodes, columns] = rewards[slots]
-        self.ended = self.live & (terminations | truncations)
+        self.over = terminations | truncations
+        self.ended = self.live & self.over
         if self.ended.any():
             cut = self.ended & ~terminations
             if cut.any():
@@ -253,12 +259,11 @@ class _Collector:
 
     def _restart(self, observations: np.ndarray) -> np.ndarray:
         """Give each finished slot its next episode, if it has one left."""
-        if not self.ended.any():
-            return observations
         self.episode[self.ended] += self.envs.num_envs
         self.live &= self.episode < self.num_episodes
-        # Gymnasium's own vector environments refuse to step a slot that is over: reset all of them.
-        again = self.ended & self.live if self.native else self.ended
+        # Gymnasium's own vector environments refuse to step a slot that is over: there, slots that
+        # have no episode left are reset too, whenever the idle action has ended one.
+        again = self.over & self.live if self.native else self.over
         if again.any():
             observations, infos = self.envs.reset(options={"reset_mask": again.copy()})
             self.lengths = np.where(again, infos["length"], self.lengths)

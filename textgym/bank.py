@@ -149,6 +149,8 @@ class ProblemBank:
 
     def ensure(self, rows: np.ndarray) -> None:
         """Make every row of `rows` [k] that does not exist yet."""
+        if len(self._problems) == self.num_rows:
+            return
         filled = self.filled.take(rows)
         if not filled.all():
             for row in np.unique(rows[~filled]):

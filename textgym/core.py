@@ -19,8 +19,8 @@ from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
 """Why an episode ended: token budget, end token, stop string, a token that is never legal, or the
-task had nothing more to say. The position in this tuple is the code that the vector form keeps; where
-two hold, the higher one counts."""
+task had nothing more to say. The position in this tuple is the code that the vector form keeps;
+where two hold, the higher one counts."""
 
 LENGTH, EOS, STOP, ILLEGAL, TASK = range(1, 6)
 
@@ -72,6 +72,7 @@ class TokenMDP:
         self.observation_length = self.bank.observation_length
         self.components = tuple(task.rewards)
         self.weights = tuple(float(task.rewards[name]) for name in self.components)
+        self.lowest_reward = task.reward_range[0]
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
         self._alphabet = None if task.alphabet is None else frozenset(task.alphabet)
@@ -101,8 +102,8 @@ class TokenMDP:
     def reward(self, grades: Any) -> Any:
         """The weighted sum over the components: a float from floats, an array from columns [k]."""
         total = self.weights[0] * grades[0]
-        for weight, grade in zip(self.weights[1:], grades[1:], strict=True):
-            total = total + weight * grade
+        for i in range(1, len(self.weights)):
+            total = total + self.weights[i] * grades[i]
         return total
 
     def reply(self, row: int, turns: Sequence[str]) -> list[int] | None:
@@ -122,10 +123,10 @@ class RLEnvironment(gymnasium.Env):
     """A task as a Gymnasium environment whose actions are tokens.
 
     Observation: `Box(0, V - 1, (L,), int64)`: prompt, everything since, then pad. Action:
-    `Discrete(V)`; pad and bos are never legal and end the episode with the lowest reward. The reward
-    is 0 until the episode ends, then the weighted grade. eos, a stop string, the task's own end and
-    the token budget all *terminate*: the budget is part of the task and visible in the observation.
-    `truncated` is always False here (it is left to limits from outside).
+    `Discrete(V)`; pad, bos and unk are never legal and end the episode with the lowest reward. The
+    reward is 0 until the episode ends, then the weighted grade. eos, a stop string, the task's own
+    end and the token budget all *terminate*: the budget is part of the task and visible in the
+    observation. `truncated` is always False here (it is left to limits from outside).
 
     `reset(seed=..., options={"difficulty": ..., "problem": number})`: the problem is a function of
     (seed, number of episodes since that seed); a difficulty holds until the next one is given.
@@ -136,7 +137,7 @@ class RLEnvironment(gymnasium.Env):
     `response_mask` [L] bool: True where the policy chose the token.
 
     Args:
-        task: a Task, or a TokenMDP to share with other environments (which then holds the settings).
+        task: a Task, or a TokenMDP to share with other environments (it then has the settings).
         tokenizer, split, num_problems, max_prompt_tokens, max_response_tokens: see TokenMDP.
         difficulty: name or position of the level to play (None: the task's default).
         render_mode: None or "ansi" (the text so far).
@@ -282,7 +283,7 @@ class RLEnvironment(gymnasium.Env):
         self._over = True
         mdp = self.mdp
         if reason == ILLEGAL:
-            grades, reward = [0.0] * len(mdp.components), mdp.task.reward_range[0]
+            grades, reward = [0.0] * len(mdp.components), mdp.lowest_reward
         else:
             grades = mdp.grade(self._row, [*self._turns, self._turn_text()])
             reward = mdp.reward(grades)

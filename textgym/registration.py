@@ -75,7 +75,7 @@ def load_task(task: str, **kwargs: Any) -> Task:
     """A task from the id of a registered environment or a "module:Class" name.
 
     Raises:
-        TypeError: if the task's constructor does not know a keyword; the message lists those it does.
+        TypeError: if the task's constructor does not know a keyword; the message lists those known.
         gymnasium.error.NameNotFound: for an unknown id; the message suggests a near one.
     """
     if task not in _CLASSES and "-v" in task:
@@ -87,8 +87,8 @@ def load_task(task: str, **kwargs: Any) -> Task:
     except TypeError as error:
         known = sorted(inspect.signature(task_class).parameters)
         raise TypeError(
-            f"{task_class.__name__} got {sorted(kwargs)}: {error}; the task's keywords are {known}, "
-            f"the environment's {sorted(_SETTINGS)}"
+            f"{task_class.__name__} got {sorted(kwargs)}: {error}; the task's keywords are "
+            f"{known}, the environment's {sorted(_SETTINGS)}"
         ) from None
     return task_class(**kwargs)
 

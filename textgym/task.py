@@ -60,15 +60,15 @@ class Task(ABC):
     """A distribution over problems and a rule that grades a response.
 
     A subclass needs `sample` alone; the default grade asks for the reference answer itself. Class
-    attributes describe the rest, and `textgym.check_task` says what is wrong with them. A task keeps
-    no state: `sample`, `grade` and `reply` are pure functions of their arguments.
+    attributes describe the rest, and `textgym.check_task` says what is wrong with them. A task
+    keeps no state: `sample`, `grade` and `reply` are pure functions of their arguments.
     """
 
     rewards: Mapping[str, float] = {"correct": 1.0}
     """Component -> weight. An episode's reward is the weighted sum of the grade's components."""
 
     difficulties: tuple[str, ...] = ()
-    """Names of the levels, easiest first; empty: the task has one level and `sample` gets no name."""
+    """Names of the levels, easiest first; empty: there is one level and `sample` gets no name."""
 
     default_difficulty: str | None = None
     """The level played unless another is asked for; None: the first."""
@@ -105,11 +105,12 @@ class Task(ABC):
 
     def reply(self, problem: Problem, turns: Sequence[str]) -> str | None:
         """What the environment says after the policy's last turn (`turns[-1]`); None: nothing more,
-        the episode ends. Called only while turns and budget are left."""
+        the episode ends. Called only while turns and budget are left.
+        """
         return None
 
     def grade_turns(self, problem: Problem, turns: Sequence[str]) -> Mapping[str, float]:
-        """Judge a whole dialogue by the policy's turns. By default its last turn is the response."""
+        """Judge a whole dialogue by the policy's turns; by default the last one is the response."""
         return self.grade(problem, turns[-1])
 
     def difficulty_index(self, difficulty: str | int | None) -> int:

@@ -1,4 +1,4 @@
-"""Tokenizers: the protocol that every Hugging Face tokenizer satisfies, and one that needs nothing."""
+"""Tokenizers: the protocol, which every Hugging Face tokenizer satisfies, and a built-in one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
 
     def __len__(self) -> int: ...
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]: ...
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The ids of a text."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of some ids."""
 
 
 class CharTokenizer:
-    """One token a character: pad 0, bos 1, eos 2, unk 3, newline 4, then printable ASCII; 100 in all.
+    """One token a character: pad, bos, eos, unk, newline, then printable ASCII; 100 in all.
 
     A character outside of it becomes unk. Special tokens decode to their names (`<eos>`), or to
     nothing with `skip_special_tokens=True`.
@@ -153,8 +157,10 @@ class Vocabulary:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
     def decode_rows(self, rows: np.ndarray, lengths: np.ndarray) -> list[str]:
-        """Texts of the `rows` [k, T]: `lengths` [k] tokens each, of which only the last may be
-        special, then pad."""
+        """Texts of the `rows` [k, T]: `lengths` [k] tokens each, then pad.
+
+        Only a row's last token may be a special one.
+        """
         if self._characters is None:
             return [self.decode(row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
         # NumPy reads a row of code points as one text and drops the zeros at its end.

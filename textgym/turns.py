@@ -10,8 +10,8 @@ from textgym.core import EOS, STOP, TASK, TokenMDP
 class Turns:
     """The current turn, and the turns before it, of every slot.
 
-    Works on the vector environment's own arrays: `flat` [N * L] tokens, `cursor` [N] where each slot's
-    next token goes in `flat`, `limit` [N] the cursor at which its budget is spent.
+    Works on the vector environment's own arrays: `flat` [N * L] tokens, `cursor` [N] where each
+    slot's next token goes in `flat`, `limit` [N] the cursor at which its budget is spent.
     """
 
     def __init__(

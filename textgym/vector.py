@@ -1,8 +1,8 @@
 """The token MDP for a batch of slots in NumPy: what `gym.make_vec` gives for every textgym id.
 
-Step by step equal to Gymnasium's SyncVectorEnv over RLEnvironment, and far faster: a step is a dozen
-array operations. Text is graded only when an episode ends, and not even then if its tokens are the
-reference answer's or can earn nothing.
+Step by step equal to Gymnasium's SyncVectorEnv over RLEnvironment, and far faster: a step is a
+dozen array operations. Text is graded only when an episode ends, and not even then if its tokens
+are the reference answer's or can earn nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from textgym.turns import Turns
 
 _REASON_NAMES = np.array(STOP_REASONS, dtype=object)
 
-DRAWS_AHEAD = 16
-"""Episodes for which a slot's problems are drawn at once: hashing costs a dozen array operations."""
+DRAWS_AHEAD = 64
+"""Episodes whose problems are drawn at once for a slot: hashing takes a dozen array operations."""
 
 
 class TokenVectorEnv(VectorEnv):
@@ -34,8 +34,8 @@ class TokenVectorEnv(VectorEnv):
     truncations [N] bool (never True), infos with RLEnvironment's keys and their `_key` masks. All
     arrays are fresh in every step.
 
-    Seeds are Gymnasium's: `reset(seed=s)` gives slot i the seed s + i, a list gives each its own; the
-    problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N] bool,
+    Seeds are Gymnasium's: `reset(seed=s)` gives slot i the seed s + i, a list gives each its own;
+    the problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N] bool,
     and `problem` may be an array [N].
 
     Args:
@@ -86,6 +86,7 @@ class TokenVectorEnv(VectorEnv):
         self._limit = self._base.copy()  # the cursor at which the slot's budget is spent
         self._rows = np.zeros(num, dtype=np.int64)  # the problem's row in the bank
         self._over = np.ones(num, dtype=bool)
+        self._idle = np.zeros(0, dtype=np.int64)  # slots that were over before this step
         self._streams = np.zeros(num, dtype=np.uint64)
         self._seeded = np.zeros(num, dtype=bool)
         self._episodes = np.zeros(num, dtype=np.int64)
@@ -114,7 +115,7 @@ class TokenVectorEnv(VectorEnv):
         options = dict(options or {})
         mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
         level, numbers = self._read_options(options)
-        slots = np.flatnonzero(mask)
+        slots = mask.nonzero()[0]
         self._episodes[slots] += 1
         self._seed(slots, seed)
         if level is not None:
@@ -123,6 +124,7 @@ class TokenVectorEnv(VectorEnv):
         self._start(slots, infos, None if numbers is None else numbers[slots])
         infos["length"] = np.where(mask, self._cursor - self._base, 0)
         infos["_length"] = mask.copy()
+        self._idle = self._over.nonzero()[0]
         return self._tokens.copy(), infos
 
     def _seed(self, slots: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
@@ -223,21 +225,20 @@ class TokenVectorEnv(VectorEnv):
             gymnasium.error.InvalidAction: if `actions` is no [N] array of token ids.
         """
         actions = self._checked(actions)
-        idle = None
-        if self.autoreset_mode is not AutoresetMode.SAME_STEP and self._over.any():
+        idle = self._idle
+        if idle.size:
             # A finished slot writes its own last token again, which changes nothing.
-            idle = np.flatnonzero(self._over)
             self._cursor[idle] -= 1
-            actions[idle] = self._flat[self._cursor[idle]]
+            actions[idle] = self._flat.take(self._cursor.take(idle))
         self._flat[self._cursor] = actions
         self._cursor += 1
         reasons = self._ending.take(actions)
         np.maximum(reasons, (self._cursor == self._limit).view(np.uint8), out=reasons)
-        if idle is not None:
+        if idle.size:
             reasons[idle] = 0
         if self._turns is not None:
             reasons = self._turns.end(reasons, ~self._over, self._rows)
-        return self._finish(reasons, idle)
+        return self._finish(reasons)
 
     def _checked(self, actions: np.ndarray) -> np.ndarray:
         given = np.asarray(actions)
@@ -256,16 +257,17 @@ class TokenVectorEnv(VectorEnv):
         return actions
 
     def _finish(
-        self, reasons: np.ndarray, idle: np.ndarray | None
+        self, reasons: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Grade the slots that ended for `reasons` [N] (0: they go on) and reset as the mode says."""
+        """Grade the slots that ended for `reasons` [N] (0: they go on); reset as the mode says."""
         num, done = self.num_envs, reasons.astype(bool)
-        slots = np.flatnonzero(done)
+        slots = done.nonzero()[0]
         rewards = np.zeros(num, dtype=np.float64)
         infos: dict[str, Any] = {}
+        mode, idle = self.autoreset_mode, self._idle
         if slots.size:
             self._over[slots] = True
-            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            if mode is AutoresetMode.SAME_STEP:
                 lengths = np.where(done, self._cursor - self._base, 0)
                 final: dict[str, Any] = {"length": lengths, "_length": done.copy()}
                 rewards[slots] = self._grade(slots, reasons, final)
@@ -276,15 +278,19 @@ class TokenVectorEnv(VectorEnv):
                 self._start(slots, infos)
             else:
                 rewards[slots] = self._grade(slots, reasons, infos)
-        if idle is not None and self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._episodes[idle] += 1
-            self._start(idle, infos)
+        if mode is AutoresetMode.NEXT_STEP:
+            if idle.size:
+                self._episodes[idle] += 1
+                self._start(idle, infos)
+            self._idle = slots
+        elif mode is AutoresetMode.DISABLED and slots.size:
+            self._idle = self._over.nonzero()[0]
         infos["length"] = self._cursor - self._base
         infos["_length"] = np.ones(num, dtype=bool)
         return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
 
     def _final_observations(self, slots: np.ndarray) -> np.ndarray:
-        final = np.full(self.num_envs, None, dtype=object)
+        final = np.empty(self.num_envs, dtype=object)  # None everywhere
         final[slots] = np.fromiter(self._tokens[slots], dtype=object, count=len(slots))
         return final
 
@@ -303,19 +309,20 @@ class TokenVectorEnv(VectorEnv):
             # tokens are the reference answer, whose grade is known.
             first = self._limit.take(slots) - mdp.budget
             responses = self._flat.take(first[:, None] + self._budget_columns)
-            exact = (responses == mdp.bank.references.take(rows, axis=0)).all(axis=1)
+            same = responses == mdp.bank.references.take(rows, axis=0)
+            exact = np.logical_and.reduce(same, axis=1)
             grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
             texts = mdp.vocabulary.decode_rows(responses, self._cursor.take(slots) - first)
             unknown = ~(exact | illegal)
             if self._worthless is not None:
-                unknown &= ~self._worthless.take(responses).any(axis=1)
-        for i in np.flatnonzero(unknown).tolist():
+                unknown &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
+        for i in unknown.nonzero()[0].tolist():
             turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
             grades[i] = mdp.grade(int(rows[i]), turns)
         self._write_ending(slots, reasons, texts, grades, infos)
         rewards = mdp.reward(grades.T)
-        if illegal.any():
-            rewards[illegal] = mdp.task.reward_range[0]
+        if mdp.lowest_reward:
+            rewards[illegal] = mdp.lowest_reward
         return rewards
 
     def _write_ending(
@@ -327,7 +334,7 @@ class TokenVectorEnv(VectorEnv):
         infos: dict[str, Any],
     ) -> None:
         num, done = self.num_envs, reasons.astype(bool)
-        responses = np.full(num, None, dtype=object)
+        responses = np.empty(num, dtype=object)  # None everywhere
         responses[slots] = texts
         columns = np.zeros((num, grades.shape[1]), dtype=np.float64)
         columns[slots] = grades
