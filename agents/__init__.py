@@ -1,1 +1,57 @@
-"""Learners that consume any token environment."""
+"""Learners that consume any token environment.
+
+Names load the module that they live in when first asked for: `import agents` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.batch import PreferenceBatch, Rollout
+    from agents.buffer import PPOBuffer
+    from agents.models import Policy, load_policy
+    from agents.ppo import PPOConfig, PPOTrainer
+    from agents.rollout import collect, evaluate
+    from agents.sft import SFTConfig, SFTTrainer
+
+__all__ = [
+    "PPOBuffer",
+    "PPOConfig",
+    "PPOTrainer",
+    "Policy",
+    "PreferenceBatch",
+    "Rollout",
+    "SFTConfig",
+    "SFTTrainer",
+    "collect",
+    "evaluate",
+    "load_policy",
+]
+
+_MODULES = {
+    "PPOBuffer": "buffer",
+    "PPOConfig": "ppo",
+    "PPOTrainer": "ppo",
+    "Policy": "models",
+    "PreferenceBatch": "batch",
+    "Rollout": "batch",
+    "SFTConfig": "sft",
+    "SFTTrainer": "sft",
+    "collect": "rollout",
+    "evaluate": "rollout",
+    "load_policy": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -94,6 +94,9 @@ class SlotDecoder:
         capacity: the longest episode, in tokens.
         generator: the source of randomness (CPU); None: the most probable token is chosen.
         temperature: divides the logits; the log-probabilities are those of the result.
+
+    Raises:
+        ValueError: if the model is recurrent, or does not attend to `capacity` tokens.
     """
 
     def __init__(
@@ -106,6 +109,16 @@ class SlotDecoder:
         temperature: float = 1.0,
     ) -> None:
         config = policy.model.config.get_text_config()
+        if getattr(policy.model, "_is_stateful", False):  # transformers' mark of Mamba and the like
+            raise ValueError(
+                f"{type(policy.model).__name__} has recurrent layers: generation here keeps keys "
+                "and values, and nothing else"
+            )
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions and positions < capacity:
+            raise ValueError(
+                f"the model has {positions} positions and an episode may have {capacity} tokens"
+            )
         window = getattr(config, "sliding_window", None)
         if window and getattr(config, "use_sliding_window", True) and window < capacity:
             raise ValueError(

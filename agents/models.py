@@ -82,7 +82,7 @@ class Policy(nn.Module):
         The trunk gets no gradient from them: the regression must not spoil what the language model
         knows.
         """
-        return self.value_head(hidden.detach().float()).squeeze(-1)
+        return self.value_head(hidden.detach().to(self.value_head.weight.dtype)).squeeze(-1)
 
     def forward(self, tokens: Tensor, mask: Tensor, *, temperature: float = 1.0) -> TokenStats:
         """One teacher-forced pass over whole episodes.

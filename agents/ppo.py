@@ -1,7 +1,7 @@
-"""Proximal policy optimization (Schulman et al. 2017) for token environments, with a KL penalty to the
-initial policy (Ziegler et al. 2019; Ouyang et al. 2022). Read from top to bottom.
+"""Proximal policy optimization for token environments, to be read from top to bottom.
 
-One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the rewards;
+Schulman et al. 2017, with a KL penalty to the initial policy as in Ziegler et al. 2019 and Ouyang
+et al. 2022. One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the rewards;
 estimate advantages; take `num_epochs` passes of `num_minibatches` steps on the clipped surrogate.
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer, split
 from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.interrupt import held_back_interrupts
 from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
 from agents.metrics import MetricsLogger, plot_learning_curve
 from agents.models import Policy
@@ -33,13 +34,18 @@ from textgym.bank import hash64
 from textgym.tokenizer import Tokenizer
 
 KL_PROBE = 64
-"""Episodes per iteration on which the KL to the reference is measured when nothing depends on it."""
+"""Episodes per iteration on which the KL to the reference is measured if nothing depends on it."""
+
+STATE = ("iteration", "kl_coef", "num_episodes", "num_tokens", "seconds", "cpu_seconds")
+"""What a checkpoint holds of a trainer besides weights and optimizer."""
 
 
 @dataclass
 class PPOConfig:
-    """What PPOTrainer reads. The defaults suit the embedded tiny policy; a model of a billion
-    parameters wants learning_rate 1e-6 to 1e-5 and kl_coef 0.01 to 0.1.
+    """What PPOTrainer reads.
+
+    The defaults suit the embedded tiny policy; a model of a billion parameters wants a
+    learning_rate of 1e-6 to 1e-5 and a kl_coef of 0.01 to 0.1.
     """
 
     learning_rate: float = 7e-4
@@ -67,7 +73,7 @@ class PPOConfig:
     kl_coef: float = 0.0
     """Weight of the penalty log(pi / pi_ref) per token, as part of the reward."""
     kl_target: float | None = None
-    """KL in nats per token that kl_coef is steered to (Ziegler et al. 2019, sec. 2.2); None: fixed."""
+    """KL in nats per token to which kl_coef is steered (Ziegler et al. 2019, 2.2); None: fixed."""
     target_kl: float | None = None
     """End an iteration's learning once approx_kl exceeds 1.5 times this; None: never."""
     gamma: float = 1.0
@@ -150,6 +156,7 @@ class PPOTrainer:
         self.iteration = 0  # iterations done
         self.kl_coef = config.kl_coef
         self.num_episodes = self.num_tokens = 0
+        self.seconds = self.cpu_seconds = 0.0  # spent in those iterations
 
     def train(self, env: str | gymnasium.Env | VectorEnv, **kwargs: Any) -> nn.Module:
         """Run the iterations that are left; returns the trained model (without the value head).
@@ -161,6 +168,7 @@ class PPOTrainer:
         Raises:
             FloatingPointError: if a loss or the gradient is not finite; names it and the step. The
                 last checkpoint is kept.
+            KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
         """
         config = self.config
         if isinstance(env, str):
@@ -168,17 +176,16 @@ class PPOTrainer:
         envs = as_vector_env(env, config.num_envs or config.batch_size, **kwargs)
         # Dropout would make the ratio differ from 1 before the first step.
         self.policy.eval()
-        with self._logger() as log:
-            try:
-                while self.iteration < config.num_iterations:
-                    metrics = self.step(envs)
-                    log(self.iteration, metrics)
-                    every = config.checkpoint_every
-                    if every and self.iteration % every == 0:
-                        self.save_checkpoint()
-            except KeyboardInterrupt:
-                self.save_checkpoint()
-                raise
+        with self._logger() as log, held_back_interrupts() as interrupted:
+            while self.iteration < config.num_iterations:
+                metrics = self.step(envs)
+                log(self.iteration, metrics)
+                if interrupted():
+                    self.save_checkpoint()
+                    raise KeyboardInterrupt
+                every = config.checkpoint_every
+                if every and self.iteration % every == 0:
+                    self.save_checkpoint()
         self.save_checkpoint()
         if self.folder is not None:
             plot_learning_curve(self.folder)
@@ -188,7 +195,7 @@ class PPOTrainer:
 
     def step(self, envs: VectorEnv) -> dict[str, float]:
         """Play, then learn: one iteration; returns its metrics (see `metrics.METRICS`)."""
-        config, start = self.config, time.perf_counter()
+        config, start, cpu_start = self.config, time.perf_counter(), time.process_time()
         seeds, generator = self._randomness(envs.num_envs)
         rollout, episodes = collect(
             self.policy,
@@ -209,6 +216,9 @@ class PPOTrainer:
         self.iteration += 1
         self.num_episodes += len(rollout)
         self.num_tokens += rollout.num_tokens
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        self.cpu_seconds += time.process_time() - cpu_start
         return {
             "episodes": self.num_episodes,
             "tokens": self.num_tokens,
@@ -216,13 +226,14 @@ class PPOTrainer:
             "kl": kl,
             **learned,
             "kl_coef": used_kl_coef,
-            "seconds": time.perf_counter() - start,
-            "tokens_per_second": rollout.num_tokens / (time.perf_counter() - start),
+            "seconds": seconds,
+            "tokens_per_second": rollout.num_tokens / seconds,
         }
 
     def _randomness(self, num_envs: int) -> tuple[list[int], torch.Generator]:
-        """Seeds of the slots' problems and of sampling: functions of (seed, iteration) alone, so
-        that a resumed run needs no random state.
+        """Seeds of the slots' problems, and the source of sampling.
+
+        Functions of (seed, iteration) alone, so that a resumed run needs no random state.
         """
         stream = hash64(np.array([self.config.seed], np.uint64), np.array([1], np.uint64))
         first = self.iteration * (num_envs + 1)
@@ -238,7 +249,7 @@ class PPOTrainer:
         reference = self.reference(
             part.tokens, part.mask, temperature=self.config.temperature
         ).log_probs
-        # k3 has the lower variance: for looking. k1 is unbiased in its gradient too: for the reward.
+        # k3 for looking: its variance is low. k1 for the reward: its gradient is right as well.
         k3 = kl_estimate(part.log_probs, reference, kind="k3")
         kl = (k3 * part.mask).sum().item() / part.num_tokens
         if not needed:
@@ -278,7 +289,7 @@ class PPOTrainer:
             group["lr"] = config.learning_rate * min(rise, 1.0) * fall
 
     def _update(self, minibatch: Minibatch) -> dict[str, float]:
-        """One optimizer step on a minibatch, in micro-batches whose losses share one token count."""
+        """One optimizer step on a minibatch, in micro-batches that share one token count."""
         self.optimizer.zero_grad(set_to_none=True)
         num_rows = len(minibatch.rollout)
         rows = -(-num_rows // self.config.gradient_accumulation_steps)
@@ -299,7 +310,7 @@ class PPOTrainer:
         return numbers
 
     def loss(self, minibatch: Minibatch, *, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Policy loss + value_coef * value loss - entropy_coef * entropy, sums over tokens / count."""
+        """Policy loss + value_coef * value loss - entropy_coef * entropy; sums over tokens / count."""
         config, (rollout, advantages, returns) = self.config, minibatch
         mask = rollout.mask
         stats = self.policy(rollout.tokens, mask, temperature=config.temperature)
@@ -347,21 +358,21 @@ class PPOTrainer:
     def save_checkpoint(self) -> None:
         """Write everything that an exact resume needs to the run folder, if there is one."""
         if self.folder is not None:
-            state = {
-                "iteration": self.iteration,
-                "kl_coef": self.kl_coef,
-                "num_episodes": self.num_episodes,
-                "num_tokens": self.num_tokens,
-            }
+            state = {name: getattr(self, name) for name in STATE}
             save_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer, state=state)
 
     def load_checkpoint(self) -> None:
-        """Go on where the run folder's checkpoint stands. The reference stays the one that this
-        trainer was made with: make it with the run's initial policy.
+        """Go on where the run folder's checkpoint stands.
+
+        The reference stays the one that this trainer was made with, so make it with the policy that
+        the run began with.
         """
         state = load_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer)
         for name, value in state.items():
             setattr(self, name, value)
+        if self.config.kl_target is None:
+            # A fixed coefficient is the config's, which may be another one for the rest of the run.
+            self.kl_coef = self.config.kl_coef
 
 
 def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:

@@ -85,6 +85,19 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
     return env
 
 
+def check_tokens(policy: Policy, envs: VectorEnv) -> None:
+    """Raise ValueError unless the environment has as many tokens as the policy's tokenizer.
+
+    Ids of another tokenizer are other words: the policy would be asked gibberish, without an error.
+    """
+    actions, num_tokens = envs.single_action_space, len(policy.tokenizer)
+    if getattr(actions, "n", None) != num_tokens:
+        raise ValueError(
+            f"the environment's actions are {actions} and the policy's tokenizer has {num_tokens} "
+            "tokens: make the environment with tokenizer=policy.tokenizer"
+        )
+
+
 def _without_harmless_wrappers(env: Any) -> Any:
     """Take off the wrappers that `gym.make` adds by itself: they change nothing."""
     while isinstance(env, OrderEnforcing | PassiveEnvChecker):
@@ -132,6 +145,7 @@ class _Collector:
     ) -> None:
         if num_episodes < 1:
             raise ValueError(f"num_episodes is {num_episodes}, expected at least 1")
+        check_tokens(policy, envs)
         self.envs, self.num_episodes, self.device = envs, num_episodes, policy.device
         self.native = isinstance(envs, TokenVectorEnv)
         length = envs.single_observation_space.shape[0]
@@ -158,6 +172,12 @@ class _Collector:
         self, seed: int | list[int] | None, options: dict[str, Any] | None
     ) -> tuple[Rollout, Episodes]:
         observations, infos = self.envs.reset(seed=seed, options=options)
+        missing = {"length", "problem_id", "difficulty"} - infos.keys()
+        if missing:
+            raise ValueError(
+                f"reset() of {self.envs} gives no {sorted(missing)} in its info: a token "
+                "environment does (see textgym.RLEnvironment)"
+            )
         self.lengths = infos["length"].astype(np.int64)
         self._begin(np.flatnonzero(self.live), infos)
         while self.live.any():
@@ -317,15 +337,16 @@ def evaluate(
     """
     if isinstance(env, str):
         kwargs = {"tokenizer": policy.tokenizer, "split": split, **kwargs}
-    envs = as_vector_env(env, num_episodes, **kwargs)
+    # One episode a problem: groups, which the environment may have for learning, say nothing here.
+    envs = as_vector_env(env, num_episodes, **{**kwargs, "group_size": 1})
     generator = None if greedy else torch.Generator().manual_seed(seed)
     options = None
     if isinstance(envs, TokenVectorEnv):
         options = {"problem": np.arange(envs.num_envs) % envs.mdp.bank.num_problems}
     training = policy.training
     policy.eval()
-    episodes = collect(policy, envs, num_episodes, generator=generator, seed=seed, options=options)[
-        1
-    ]
+    _, episodes = collect(
+        policy, envs, num_episodes, generator=generator, seed=seed, options=options
+    )
     policy.train(training)
     return episodes

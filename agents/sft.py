@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agents.losses import policy_gradient_loss
 from agents.models import Policy
-from agents.rollout import as_vector_env, evaluate
+from agents.rollout import as_vector_env, check_tokens, evaluate
 from textgym.bank import ProblemBank
 from textgym.vector import TokenVectorEnv
 
@@ -48,11 +48,7 @@ class SFTConfig:
 
 
 class SFTTrainer:
-    """Fits a policy to reference answers.
-
-    Raises:
-        ValueError: from `train`, if the task has no reference answers or the loss is not finite.
-    """
+    """Fits a policy to reference answers."""
 
     def __init__(self, config: SFTConfig, policy: Policy) -> None:
         self.config, self.policy = config, policy
@@ -74,13 +70,19 @@ class SFTTrainer:
             difficulties: positions of the levels to draw from, one draw each as often as it stands
                 here (None: the environment's own level). Success is measured at the env's own.
             report: called at each evaluation with step, loss and success.
+
+        Raises:
+            ValueError: if the task has no reference answers or the tokenizers differ.
+            FloatingPointError: if the loss is not finite; names the step.
         """
         config, policy = self.config, self.policy
-        envs = as_vector_env(env, 1, **_tokenizer_for(env, policy))
+        settings = {"tokenizer": policy.tokenizer} if isinstance(env, str) else {}
+        envs = as_vector_env(env, 1, group_size=1, **settings)
         if not isinstance(envs, TokenVectorEnv):
             raise ValueError("supervised training needs a textgym environment: it knows references")
+        check_tokens(policy, envs)
         bank, levels = envs.mdp.bank, np.array(difficulties or [envs.difficulty])
-        validation = self._validation(env, envs)
+        validation, training = self._validation(envs), policy.training
         rng, success, losses = np.random.default_rng([config.seed, 0x5F7]), 0.0, []
         policy.train()
         for step in range(config.max_steps + 1):
@@ -99,6 +101,7 @@ class SFTTrainer:
                 numbers = rng.integers(bank.num_problems, size=config.batch_size)
                 rows = rng.choice(levels, size=config.batch_size) * bank.num_problems + numbers
                 losses.append(self._update(*reference_batch(bank, rows), step))
+        policy.train(training)
         return success
 
     def _update(self, tokens: Tensor, mask: Tensor, step: int) -> float:
@@ -113,16 +116,16 @@ class SFTTrainer:
         # The likelihood's gradient is the policy gradient with every advantage 1.
         loss, _ = policy_gradient_loss(stats.log_probs, torch.ones_like(stats.log_probs), mask)
         if not torch.isfinite(loss):
-            raise ValueError(f"the loss is {loss.item()} at step {step}: lower the learning rate")
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {step}: lower the learning rate"
+            )
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), config.max_grad_norm)
         self.optimizer.step()
         return loss.item()
 
-    def _validation(
-        self, env: str | gymnasium.Env | VectorEnv, envs: TokenVectorEnv
-    ) -> str | TokenVectorEnv:
+    def _validation(self, envs: TokenVectorEnv) -> TokenVectorEnv:
         """The same task on its validation split."""
         bank = envs.mdp.bank
         return TokenVectorEnv(
@@ -133,10 +136,6 @@ class SFTTrainer:
             max_response_tokens=bank.max_response_tokens,
             max_prompt_tokens=bank.max_prompt_tokens,
         )
-
-
-def _tokenizer_for(env: object, policy: Policy) -> dict[str, object]:
-    return {"tokenizer": policy.tokenizer} if isinstance(env, str) else {}
 
 
 def reference_batch(bank: ProblemBank, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,8 @@ UNSAFE_CALLS = {
     # seed is needed to initialize weights, under torch.random.fork_rng.)
     *("random.seed", "np.random.seed"),
 }
+# textgym.checking pickles what it is given to check, and loads nothing else.
+ALLOWED = {("checking", "pickle")}
 UNSAFE_ARGUMENTS = {("shell", True), ("weights_only", False), ("allow_pickle", True)}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -311,5 +313,6 @@ def test_no_unsafe_code():
             f"{module}:{line} {what}"
             for module in modules("textgym", "agents").values()
             for line, what in unsafe(module.tree)
+            if (room(module.name), what) not in ALLOWED
         ]
     )

@@ -1,6 +1,7 @@
 """Text tasks as standard Gymnasium environments with token action spaces."""
 
 from textgym import tasks as _tasks  # registers the built-in ids
+from textgym.checking import Report, check_env, check_task
 from textgym.core import RLEnvironment, StepResult, TokenMDP
 from textgym.registration import load_task, register_task
 from textgym.task import Preference, Problem, Task
@@ -12,11 +13,14 @@ __all__ = [
     "Preference",
     "Problem",
     "RLEnvironment",
+    "Report",
     "StepResult",
     "Task",
     "TokenMDP",
     "TokenVectorEnv",
     "Tokenizer",
+    "check_env",
+    "check_task",
     "load_task",
     "load_tokenizer",
     "register_task",

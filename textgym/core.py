@@ -6,6 +6,7 @@ The observation is the tokens so far, an action is one token, the reward comes f
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -155,6 +156,11 @@ class RLEnvironment(gymnasium.Env):
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode is {render_mode!r}, expected None or 'ansi'")
+        if isinstance(task, TokenMDP) and settings:
+            raise TypeError(
+                f"got {sorted(settings)}: these are for a vector environment, or for the TokenMDP, "
+                "which is given"
+            )
         self.mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.observation_space, self.action_space = self.mdp.spaces()
         self.render_mode = render_mode
@@ -187,6 +193,7 @@ class RLEnvironment(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode. See the class for `options`."""
+        number = self._read_options(options) if options else None
         super().reset(seed=seed)
         if seed is not None:
             self._stream, self._episode = seed % 2**64, 0
@@ -194,9 +201,6 @@ class RLEnvironment(gymnasium.Env):
             self._stream, self._episode = int(self.np_random.integers(2**63)), 0
         else:
             self._episode += 1
-        number = None
-        if options:
-            number = self._read_options(options)
         bank = self.mdp.bank
         if number is None:
             draw = hash64(np.array([self._stream], np.uint64), np.array([self._episode], np.uint64))
@@ -216,11 +220,11 @@ class RLEnvironment(gymnasium.Env):
         unknown = set(options) - {"difficulty", "problem"}
         if unknown:
             raise ValueError(f"unknown options {sorted(unknown)}; known: 'difficulty', 'problem'")
-        if options.get("difficulty") is not None:
-            self.set_difficulty(options["difficulty"])
         number = options.get("problem")
         if number is not None and not 0 <= int(number) < self.mdp.bank.num_problems:
             raise ValueError(f"problem is {number}, expected 0 to {self.mdp.bank.num_problems - 1}")
+        if options.get("difficulty") is not None:
+            self.set_difficulty(options["difficulty"])
         return None if number is None else int(number)
 
     def _begin(self) -> None:
@@ -242,10 +246,13 @@ class RLEnvironment(gymnasium.Env):
         """
         if self._over:
             raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
-        token = int(action)
+        try:
+            token = operator.index(action)  # any kind of integer, but not 3.7 or "3"
+        except TypeError:
+            token = -1
         if not 0 <= token < len(self._illegal):
             raise gymnasium.error.InvalidAction(
-                f"action is {action}, expected a token id from 0 to {len(self._illegal) - 1}"
+                f"action is {action!r}, expected a token id from 0 to {len(self._illegal) - 1}"
             )
         self._tokens[self._length] = token
         self._length += 1

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from textgym.core import RLEnvironment, TokenMDP
 from textgym.task import Task
+from textgym.tokenizer import CharTokenizer, load_tokenizer
 from textgym.vector import TokenVectorEnv
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
+
+_ENTRY_POINT = "textgym.registration:make_env"
 
 _CLASSES: dict[str, type[Task]] = {}
 """Task classes by "module:name": those registered here, and those imported by that name because an
@@ -49,7 +54,7 @@ def register_task(
         # Strings, not callables: EnvSpec.to_json() accepts nothing else.
         gymnasium.register(
             id,
-            entry_point="textgym.registration:make_env",
+            entry_point=_ENTRY_POINT,
             vector_entry_point="textgym.registration:make_vector_env",
             reward_threshold=reward_threshold,
             kwargs={"task": name, **kwargs},
@@ -71,29 +76,57 @@ def make_vector_env(task: str | Task, num_envs: int = 1, **kwargs: Any) -> Token
     return TokenVectorEnv(mdp, num_envs, **options)
 
 
+def task_specs() -> list[EnvSpec]:
+    """The specifications of all ids that `register_task` has registered, in order."""
+    specs = [spec for spec in gymnasium.registry.values() if spec.entry_point == _ENTRY_POINT]
+    return sorted(specs, key=lambda spec: spec.id)
+
+
+def find_spec(id: str) -> EnvSpec:
+    """The specification of an id that `register_task` registered; "module:id" imports the module.
+
+    Raises:
+        gymnasium.error.Error: for an unknown id; the message suggests a near one.
+        ValueError: if the id belongs to another kind of environment.
+    """
+    module, _, name = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    spec = gymnasium.spec(name)
+    if spec.entry_point != _ENTRY_POINT:
+        raise ValueError(f"{id} is no text task: textgym.register_task did not register it")
+    return spec
+
+
 def load_task(task: str, **kwargs: Any) -> Task:
     """A task from the id of a registered environment or a "module:Class" name.
+
+    Args:
+        task: the id or name.
+        **kwargs: for the task's constructor; they override those that an id was registered with.
 
     Raises:
         TypeError: if the task's constructor does not know a keyword; the message lists those known.
         gymnasium.error.NameNotFound: for an unknown id; the message suggests a near one.
     """
     if task not in _CLASSES and "-v" in task:
-        kwargs = {**gymnasium.spec(task).kwargs, **kwargs}
+        defaults = find_spec(task).kwargs
+        kwargs = {**{k: v for k, v in defaults.items() if k not in _SETTINGS}, **kwargs}
         task = kwargs.pop("task")
-    task_class = _task_class(task)
+    found = task_class(task)
     try:
-        inspect.signature(task_class).bind(**kwargs)
+        inspect.signature(found).bind(**kwargs)
     except TypeError as error:
-        known = sorted(inspect.signature(task_class).parameters)
+        known = sorted(inspect.signature(found).parameters)
         raise TypeError(
-            f"{task_class.__name__} got {sorted(kwargs)}: {error}; the task's keywords are "
+            f"{found.__name__} got {sorted(kwargs)}: {error}; the task's keywords are "
             f"{known}, the environment's {sorted(_SETTINGS)}"
         ) from None
-    return task_class(**kwargs)
+    return found(**kwargs)
 
 
-def _task_class(name: str) -> type[Task]:
+def task_class(name: str) -> type[Task]:
+    """The class that "module:Class" names."""
     if name not in _CLASSES:
         module, _, path = name.partition(":")
         found: Any = importlib.import_module(module)
@@ -114,10 +147,27 @@ def _shared_mdp(task: str | Task, kwargs: dict[str, Any]) -> tuple[TokenMDP, dic
         if kwargs:
             raise TypeError(f"unknown keywords {sorted(kwargs)}; known: {sorted(_SETTINGS)}")
         return TokenMDP(task, **settings), options
-    key = repr((task, sorted(kwargs.items()), sorted(settings.items(), key=lambda item: item[0])))
-    if "tokenizer" in settings and not isinstance(settings["tokenizer"], str):
-        key += f" {id(settings['tokenizer'])}"
-    mdp = _MDPS.get(key)
+    if not isinstance(settings.get("tokenizer", "char"), str):
+        settings["tokenizer"] = load_tokenizer(settings["tokenizer"])
+    key = _key(task, {**settings, **kwargs})
+    mdp = None if key is None else _MDPS.get(key)
     if mdp is None:
-        mdp = _MDPS[key] = TokenMDP(load_task(task, **kwargs), **settings)
+        mdp = TokenMDP(load_task(task, **kwargs), **settings)
+        if key is not None:
+            _MDPS[key] = mdp
     return mdp, options
+
+
+def _key(task: str, keywords: dict[str, Any]) -> str | None:
+    """A text that only equal keywords have; None where there is none (an array's repr is cut)."""
+    tokenizer = keywords.get("tokenizer", "char")
+    if not isinstance(tokenizer, str):
+        # The MDP keeps its tokenizer, so while it lives, no other object has the same address.
+        is_built_in = isinstance(tokenizer, CharTokenizer)
+        tokenizer = "char" if is_built_in else f"tokenizer at {id(tokenizer)}"
+    keywords = {**keywords, "tokenizer": tokenizer}
+    try:
+        json.dumps(keywords)
+    except TypeError:
+        return None
+    return repr((task, sorted(keywords.items())))

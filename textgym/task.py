@@ -104,8 +104,9 @@ class Task(ABC):
         return {name: float(response.strip() == problem.answer) for name in self.rewards}
 
     def reply(self, problem: Problem, turns: Sequence[str]) -> str | None:
-        """What the environment says after the policy's last turn (`turns[-1]`); None: nothing more,
-        the episode ends. Called only while turns and budget are left.
+        """What the environment says after the policy's last turn, `turns[-1]`.
+
+        None: nothing more, the episode ends. Called only while turns and budget are left.
         """
         return None
 

@@ -35,8 +35,8 @@ class TokenVectorEnv(VectorEnv):
     arrays are fresh in every step.
 
     Seeds are Gymnasium's: `reset(seed=s)` gives slot i the seed s + i, a list gives each its own;
-    the problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N] bool,
-    and `problem` may be an array [N].
+    the problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N]
+    bool, and `problem` may be an array [N].
 
     Args:
         task: a Task, or a TokenMDP to share (which then holds the settings).
@@ -129,29 +129,28 @@ class TokenVectorEnv(VectorEnv):
 
     def _seed(self, slots: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
         """Give seeds to the slots that get one, and to those that never had one."""
-        if seed is None:
-            if self._seeded.all():
-                return
-            seeds: Sequence[int | None] = [None] * self.num_envs
-        elif isinstance(seed, int | np.integer):
+        if seed is None and self._seeded.all():
+            return
+        leaders = slots - slots % self.group_size
+        streams = self._streams.copy()
+        given = np.zeros(self.num_envs, dtype=bool)
+        if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
-            seeds = range(int(seed), int(seed) + self.num_envs)
-        else:
-            seeds = seed
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"got {len(seeds)} seeds, expected num_envs={self.num_envs}")
-        for slot in slots.tolist():
-            leader = slot - slot % self.group_size
-            if seeds[leader] is not None:
-                self._streams[slot] = int(seeds[leader]) % 2**64
-            elif self._seeded[slot]:
-                continue
-            elif slot == leader or not self._seeded[leader]:
-                self._streams[slot] = self.np_random.integers(2**63, dtype=np.uint64)
-            else:
-                self._streams[slot] = self._streams[leader]
-            self._seeded[slot] = True
-            self._episodes[slot] = 0
+            streams = np.uint64(int(seed) % 2**64) + np.arange(self.num_envs, dtype=np.uint64)
+            given[:] = True
+        elif seed is not None:
+            if len(seed) != self.num_envs:
+                raise ValueError(f"got {len(seed)} seeds, expected num_envs={self.num_envs}")
+            given[:] = [value is not None for value in seed]
+            streams[given] = [int(value) % 2**64 for value in seed if value is not None]
+        unknown = ~given & ~self._seeded
+        if unknown.any():
+            drawn = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
+            streams[unknown] = drawn[unknown]
+        fresh = given[leaders] | ~self._seeded[slots]
+        self._streams[slots[fresh]] = streams[leaders[fresh]]
+        self._episodes[slots[fresh]] = 0
+        self._seeded[slots] = True
 
     def _read_options(self, options: dict[str, Any]) -> tuple[int | None, np.ndarray | None]:
         unknown = set(options) - {"difficulty", "problem"}

@@ -19,6 +19,9 @@ Verdict = Literal["ok", "warning", "error"]
 MAX_SHOWN = 60
 """Characters of a value that a message shows."""
 
+MAX_LINE = 400
+"""Characters of a message."""
+
 
 class ContractError(ValueError):
     """Raised by `Report.raise_if_failed`: the message lists the errors."""
@@ -78,21 +81,29 @@ class Report:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(frame.filename).name}, line {frame.lineno}"
             verdict, message = "error", f"{type(error).__name__}: {error} ({place})"
-        self.checks.append(Check(name, verdict, " ".join(message.split())))
+        self.checks.append(Check(name, verdict, _one_line(message)))
 
     def __str__(self) -> str:
         """The table: a line for each check, then the numbers of each level."""
-        counts = f"{len(self.of('error'))} errors, {len(self.of('warning'))} warnings"
+        counts = f"errors: {len(self.of('error'))}, warnings: {len(self.of('warning'))}"
         rows = [(check.verdict, check.name, check.message) for check in self.checks]
-        lines = [f"{self.title}: {len(self.checks)} checks, {counts}", table(rows)]
+        lines = [f"{self.title}: {counts}, checks: {len(self.checks)}", table(rows)]
         if self.levels:
-            columns = list(next(iter(self.levels.values())))
+            columns = list(
+                dict.fromkeys(name for values in self.levels.values() for name in values)
+            )
             numbers = [
-                (level, *(_number(values[name]) for name in columns))
+                (level, *(_number(values.get(name, np.nan)) for name in columns))
                 for level, values in self.levels.items()
             ]
             lines += ["", table([("level", *columns), *numbers])]
         return "\n".join(lines)
+
+
+def _one_line(message: str) -> str:
+    """The message as one printable line: the text of an exception may be anything."""
+    line = " ".join(message[: 2 * MAX_LINE].split())
+    return line.encode("utf-8", "backslashreplace").decode()[:MAX_LINE]
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,237 @@
+"""A run folder: its files, how a run starts and goes on, and what comes of it.
+
+config.json              what was asked for and the versions that did it; the start's last file
+initial/                 the policy at the start: the reference, and where a resumed run begins
+before.json              what the initial policy achieves on the test split
+metrics.jsonl            one line an iteration; also TensorBoard events and learning_curve.png
+checkpoint.safetensors   what an exact resume needs
+policy/                  the trained policy, which transformers loads
+summary.json             what came of it; the last file of all
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.models import Policy
+    from textgym.vector import TokenVectorEnv
+
+CONFIG_FILE = "config.json"
+BEFORE_FILE = "before.json"
+SUMMARY_FILE = "summary.json"
+INITIAL = "initial"
+POLICY = "policy"
+
+TEST_EPISODES = 512
+"""Test problems on which a run's policy is measured, before and after."""
+
+
+class UserError(Exception):
+    """A mistake of the person at the keyboard: shown as one line, without a traceback."""
+
+
+@contextmanager
+def user_errors(*kinds: type[Exception], prefix: str = "") -> Iterator[None]:
+    """Turn exceptions of these kinds into UserErrors of one line."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(prefix + " ".join(str(error).split())) from error
+
+
+# ------------------------------------------------------------------ folders
+
+
+def new_folder(out: Path | None, env_id: str, algorithm: str, seed: int) -> Path:
+    """Where a new run goes, which is not made yet; without `out`, a folder of a telling name.
+
+    Raises:
+        UserError: if something is there already.
+    """
+    if out is None:
+        name = env_id.replace("/", "-").replace(":", "-")
+        out = Path("runs", f"{name}-{algorithm}-{seed}-{datetime.now():%Y%m%d-%H%M%S}")
+    if (out / CONFIG_FILE).is_file():
+        raise UserError(
+            f"{out} is a run already: go on with --resume --out {out}, or choose another --out"
+        )
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} exists and is no run: choose another --out")
+    return out
+
+
+def read_config(out: Path | None, algorithm: str) -> dict[str, Any]:
+    """The config.json of a run that is to go on.
+
+    Raises:
+        UserError: if there is no such run.
+    """
+    if out is None:
+        raise UserError("--resume needs --out RUN, the folder of the run to go on with")
+    if not out.is_dir():
+        raise UserError(f"there is no run folder {out}")
+    if not (out / CONFIG_FILE).is_file():
+        raise UserError(f"{out} has no {CONFIG_FILE}, so there is no run in it to go on with")
+    with user_errors(json.JSONDecodeError, prefix=f"{out / CONFIG_FILE} is damaged: "):
+        config = read_json(out / CONFIG_FILE)
+    if config.get("algorithm") != algorithm:
+        raise UserError(f"{out} is a run of {config.get('algorithm')}, not of {algorithm}")
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file in one step: nobody ever sees half of it."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("textgym", "torch", "transformers", "gymnasium", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed: run from its source"
+    return found
+
+
+# ------------------------------------------------------------------ policies and environments
+
+
+def policy_of(name: str) -> Policy:
+    """The policy that a user names.
+
+    Raises:
+        UserError: if there is none.
+    """
+    from transformers.utils import logging
+
+    from agents.models import load_policy
+
+    logging.disable_progress_bar()
+    path = Path(name)
+    if (path / INITIAL).is_dir() and not (path / POLICY).is_dir():
+        raise UserError(
+            f"the run {name} is not over and has no {POLICY}/ yet: give {path / INITIAL} for the "
+            f"policy it began with, or finish it: python -m agents ppo --resume --out {name}"
+        )
+    beside_others = path.parent != Path() and path.parent.is_dir()
+    if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
+        # transformers would take it for a name on the hub and ask there for a minute.
+        raise UserError(f"there is no policy or run folder {name}")
+    with user_errors(OSError, ValueError, TypeError, prefix=f"no policy {name}: "):
+        return load_policy(name)
+
+
+def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
+    """The environment that a user names, with the policy's tokenizer.
+
+    Raises:
+        UserError: if there is none of this name, or it takes no such settings.
+    """
+    import gymnasium
+
+    from agents.rollout import as_vector_env
+    from textgym.vector import TokenVectorEnv
+
+    kinds = (gymnasium.error.Error, ImportError, ValueError, TypeError)
+    with user_errors(*kinds, prefix=f"no environment {env_id}: "):
+        env = as_vector_env(env_id, 1, tokenizer=policy.tokenizer, **kwargs)
+    if not isinstance(env, TokenVectorEnv):
+        raise UserError(f"{env_id} is no textgym environment: its actions are not tokens")
+    return env
+
+
+def difficulty_of(env: TokenVectorEnv) -> str | None:
+    """The name of the level that is played; None if the task has only one."""
+    names = env.mdp.task.difficulties
+    return names[env.difficulty] if names else None
+
+
+# ------------------------------------------------------------------ the course of a run
+
+
+def start(folder: Path, config: dict[str, Any]) -> None:
+    """Make a run folder that `--resume` can go on with: all that precedes the first iteration.
+
+    Args:
+        folder: where; made only when the policy is ready, which may take a while.
+        config: env_id, env_kwargs, policy and warm_up are read here; all of it goes to config.json.
+
+    Raises:
+        UserError: if there is no such policy or environment.
+    """
+    from agents.warm_up import warm_up
+
+    policy = policy_of(config["policy"])
+    env = env_of(config["env_id"], policy, **config["env_kwargs"])
+    warmed_up = warm_up(policy, env, config["warm_up"])
+    before = {**_measure(policy, config), "warm_up": warmed_up}
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.save(folder / INITIAL)
+    write_json(folder / BEFORE_FILE, before)
+    write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
+
+
+def finish(folder: Path, trainer: Any) -> dict[str, Any]:
+    """Save the trained policy, measure it and write summary.json, which is returned too.
+
+    Args:
+        folder: the run's.
+        trainer: with `policy`, and counts of what it did with the names that PPOTrainer has.
+    """
+    from agents.metrics import read_metrics
+
+    policy = trainer.policy
+    policy.save(folder / POLICY)
+    config, before = read_json(folder / CONFIG_FILE), read_json(folder / BEFORE_FILE)
+    after = _measure(policy, config)
+    summary = {
+        "env_id": config["env_id"],
+        "difficulty": difficulty_of(env_of(config["env_id"], policy, **config["env_kwargs"])),
+        "algorithm": config["algorithm"],
+        "policy": config["policy"],
+        "seed": config["config"]["seed"],
+        "iterations": trainer.iteration,
+        "episodes": trainer.num_episodes,
+        "tokens": trainer.num_tokens,
+        "seconds": trainer.seconds,
+        "cpu_seconds": trainer.cpu_seconds,
+        "kl": read_metrics(folder)[-1]["kl"],
+        "warm_up": before["warm_up"],
+        "test_episodes": TEST_EPISODES,
+        "success_before": before["success"],
+        "success_after": after["success"],
+        "greedy_before": before["greedy"],
+        "greedy_after": after["greedy"],
+    }
+    write_json(folder / SUMMARY_FILE, summary)
+    return summary
+
+
+def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, float]:
+    """Success on the test split, sampled and greedy."""
+    from agents.rollout import evaluate
+
+    env = env_of(config["env_id"], policy, split="test", **config["env_kwargs"])
+    found = {}
+    for name, greedy in (("success", False), ("greedy", True)):
+        episodes = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=greedy)
+        found[name] = float(episodes.success.mean())
+    return found

@@ -1,0 +1,1 @@
+"""Benchmarks of textgym and agents; each prints one JSON line per figure. See README.md."""

@@ -1,0 +1,23 @@
+"""`python -m benchmarks NAME`: run one benchmark."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = {"speed": "environment steps per second"}
+
+
+def main() -> int:
+    """Run the benchmark named first; the rest of the line is its own."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in NAMES:
+        importlib.import_module(f"benchmarks.{name}").main(rest)
+        return 0
+    print("usage: python -m benchmarks NAME [options]\n")
+    print("\n".join(f"  {known:10} {what}" for known, what in NAMES.items()))
+    return 0 if name in ("-h", "--help") else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

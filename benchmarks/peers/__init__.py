@@ -1,0 +1,1 @@
+"""Other libraries under the same stopwatch. Each is skipped where it is not installed."""

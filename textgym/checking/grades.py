@@ -1,0 +1,222 @@
+"""Checks of how a task grades: what it promises, what it withstands and what it rewards."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from textgym.checking.problems import Sample, content
+from textgym.checking.report import Flaw, Report, shown, undisturbed
+from textgym.task import Problem
+
+HIGH_FLOOR, FLOOR = 0.5, 0.1
+"""Shares of the highest reward: what answers nothing and earns more is an error, or a warning."""
+
+SLOW_SECONDS = 1.0
+"""A response whose grading takes longer holds up every other one."""
+
+HOSTILE = {
+    "null bytes": "\0" * 50,
+    "lone surrogates": "\ud800\udfff7\udc80",
+    "a megabyte of digits": "7" * 10**6,
+    "deep brackets": "(" * 10**5 + "7" + ")" * 10**5,
+    "a deep list": "[" * 10**5,
+    "dunder names": "().__class__.__mro__[-1].__subclasses__()",
+    "an import": "__import__('os').getcwd()",
+    "marks from right to left": "\u202e7\u200f\ufeff",
+    "digits of another script": "\u0667\u00b2\U0001d7d7",
+    "combining marks": "7" + "\u0301" * 1000,
+    "not a number": "nan",
+    "a huge number": "1e999999999",
+    "a division by zero": "1/0",
+    "format characters": "%s %n {0} {} \\ $x",
+    "blanks": " \t\r\n\v\f\u00a0\u2028" * 100,
+    "random bytes": np.random.Generator(np.random.PCG64(0)).bytes(2000).decode("latin-1"),
+}
+"""What a policy may emit and no grade may stumble over."""
+
+FOREIGN = "x \n.+;_\0\u0663\u00e9\ud800"
+"""Characters of which those outside a task's `alphabet` are tried in its reference answers."""
+
+
+# ---------------------------------------------------------------------- grades
+
+
+def check_grades(sample: Sample, report: Report) -> str:
+    """`grade` gives exactly the components of `rewards`, as floats in [0, 1]."""
+    names = set(sample.task.rewards)
+    for problems in sample.levels.values():
+        for problem, other in zip(problems, problems[1:] + problems[:1], strict=True):
+            for response in (problem.answer, other.answer):
+                grade = sample.grade(problem, response)
+                _check_grade(grade, names, shown(response))
+    return f"one number in [0, 1] for each of {sorted(names)}"
+
+
+def _check_grade(grade: Any, names: set[str], response: str) -> None:
+    if not isinstance(grade, Mapping) or set(grade) != names:
+        got = sorted(grade) if isinstance(grade, Mapping) else shown(grade)
+        raise Flaw(f"grade gave {got} for {response}, expected the components {sorted(names)}")
+    for name, value in grade.items():
+        if not isinstance(value, float) or not 0.0 <= value <= 1.0:
+            raise Flaw(
+                f"grade gave {name}={shown(value)} for {response}, expected a float in [0, 1]"
+            )
+
+
+def check_purity_of_grade(sample: Sample, report: Report) -> str:
+    """`grade` gives one verdict, whatever was graded before, and leaves nothing changed."""
+    pairs = [(p, text) for p in sample.some(20) for text in (p.answer, "", p.prompt)]
+    with undisturbed("grade", sample.task):
+        forth = [sample.grade(*pair) for pair in pairs]
+        back = [sample.grade(*pair) for pair in reversed(pairs)][::-1]
+    for (_, response), first, second in zip(pairs, forth, back, strict=True):
+        if dict(first) != dict(second):
+            raise Flaw(
+                f"grade gave {dict(first)} and then {dict(second)} for {shown(response)}, expected "
+                "the same verdict each time"
+            )
+    return "the same verdict each time, in any order"
+
+
+def check_hostile_responses(sample: Sample, report: Report) -> str:
+    """`grade` and `reply` neither raise nor dawdle for anything that a policy may emit."""
+    names, slowest = set(sample.task.rewards), (0.0, "")
+    with undisturbed("grade", sample.task):
+        for problem in sample.some(3):
+            for kind, response in HOSTILE.items():
+                start = time.perf_counter()
+                try:
+                    _check_grade(sample.grade(problem, response), names, kind)
+                    if sample.task.max_turns > 1:
+                        _reply(sample, problem, response)
+                except Flaw:
+                    raise
+                except Exception as error:
+                    raise Flaw(
+                        f"grading {kind} raised {type(error).__name__} ({shown(str(error))}), "
+                        "expected a verdict for any text whatsoever"
+                    ) from None
+                slowest = max(slowest, (time.perf_counter() - start, kind))
+    if slowest[0] > SLOW_SECONDS:
+        raise Flaw(f"grading {slowest[1]} took {slowest[0]:.1f} s, expected an instant", "warning")
+    return f"{len(HOSTILE)} kinds are graded like any other text"
+
+
+def check_replies(sample: Sample, report: Report) -> str:
+    """`reply` gives a text that has room, or None, and the same each time."""
+    if sample.task.max_turns == 1:
+        return "not a dialogue"
+    longest = 0
+    with undisturbed("reply", sample.task):
+        for problem in sample.some(20):
+            for turn in (problem.answer, "", "7"):
+                first, second = (_reply(sample, problem, turn) for _ in range(2))
+                if first != second:
+                    raise Flaw(
+                        f"reply gave {shown(first)} and then {shown(second)} to {shown(turn)}, "
+                        "expected the same each time"
+                    )
+                longest = max(longest, len(sample.vocabulary.encode(first or "")))
+    room = sample.task.max_reply_tokens
+    if longest > room:
+        raise Flaw(f"a reply of {longest} tokens is cut to max_reply_tokens={room}", "warning")
+    return f"replies of up to {longest} tokens, the same each time"
+
+
+def _reply(sample: Sample, problem: Problem, turn: str) -> str | None:
+    reply = sample.task.reply(problem, [turn])
+    if reply is not None and not isinstance(reply, str):
+        raise Flaw(f"reply gave {shown(reply)} to {shown(turn)}, expected a text or None")
+    return reply
+
+
+def check_reference_answers(sample: Sample, report: Report) -> str:
+    """The reference answer, where there is one, earns the highest reward."""
+    high, num_references = sample.task.reward_range[1], 0
+    for name, problems in sample.levels.items():
+        shares = []
+        for problem in problems:
+            if problem.answer:
+                shares.append(sample.share(problem, problem.answer))
+                if abs(shares[-1] - 1) > 1e-9:
+                    raise Flaw(
+                        f"the reference answer {shown(problem.answer)} of {shown(problem.prompt)} "
+                        f"earns {shares[-1] * high:g}, expected the highest reward, {high:g}"
+                    )
+        report.levels[name]["reference"] = _mean(shares)
+        num_references += len(shares)
+    return f"{num_references} reference answers, each earns {high:g}"
+
+
+def check_baselines(sample: Sample, report: Report) -> str:
+    """What can be said without reading the question earns next to nothing."""
+    worst, limit = (0.0, ""), HIGH_FLOOR + 1 / math.sqrt(sample.num_problems)
+    for name, problems in sample.levels.items():
+        answers = Counter(problem.answer for problem in problems if problem.answer)
+        responses: dict[str, Callable[[Problem], str]] = {
+            "empty": lambda problem: "",
+            "echo": lambda problem: problem.prompt,
+            "don't know": lambda problem: "I don't know",
+        }
+        if answers:
+            constant, everything = answers.most_common(1)[0][0], " ".join(answers)
+            responses["constant"] = lambda problem, text=constant: text
+            responses["all answers"] = lambda problem, text=everything: text
+        for kind, respond in responses.items():
+            mean = _mean([sample.share(problem, respond(problem)) for problem in problems])
+            report.levels[name][kind] = mean
+            text = f"{kind!r}" + (f" ({shown(constant)})" if kind == "constant" else "")
+            worst = max(worst, (mean, f"{text} earns {mean:.2f} of the highest reward at {name!r}"))
+    message = f"{worst[1]}, expected at most {FLOOR}"
+    if worst[0] > limit:  # half, and two standard errors of a fair coin
+        raise Flaw(message)
+    if worst[0] > FLOOR:
+        raise Flaw(message, "warning")
+    return f"what answers nothing earns at most {worst[0]:.2f} of the highest reward"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def check_alphabet(sample: Sample, report: Report) -> str:
+    """A response with a character outside of `alphabet` earns nothing, and no reference has one."""
+    alphabet = sample.task.alphabet
+    if alphabet is None:
+        return "none: every response is graded"
+    foreign = [c for c in FOREIGN if c not in alphabet]
+    for problem in sample.some(20):
+        outside = set(problem.answer) - set(alphabet)
+        if outside:
+            raise Flaw(
+                f"the reference answer {shown(problem.answer)} contains {sorted(outside)}, which "
+                f"the alphabet {shown(alphabet)} lacks: it could never earn anything"
+            )
+        for c in foreign:
+            for response in (c, c + problem.answer, problem.answer + c):
+                if any(sample.grade(problem, response).values()):
+                    raise Flaw(
+                        f"{shown(response)} is graded above 0 though the alphabet "
+                        f"{shown(alphabet)} lacks {c!r}: an environment gives it nothing"
+                    )
+    return f"a response with any character but {shown(alphabet)} earns nothing"
+
+
+def check_pickling(sample: Sample, report: Report) -> str:
+    """The task survives pickling, as worker processes need."""
+    copy = pickle.loads(pickle.dumps(sample.task))
+    for level, problems in enumerate(sample.levels.values()):
+        for original, copied in zip(problems, sample.draw(level, copy), strict=True):
+            if content(original) != content(copied):
+                raise Flaw(
+                    f"its copy gives {shown(copied.prompt)} where the task gives "
+                    f"{shown(original.prompt)}, expected the same problems"
+                )
+    return "a pickled copy gives the same problems"

@@ -1,0 +1,245 @@
+"""Checks of a task's attributes and of the problems that it draws."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from textgym.bank import MAX_DRAWS
+from textgym.checking.report import Flaw, Report, shown, undisturbed
+from textgym.task import SPLITS, Problem, Task
+from textgym.tokenizer import Tokenizer, Vocabulary
+
+FEW_PROBLEMS = 100
+"""A level with fewer distinct problems can be learnt by heart."""
+
+
+class Sample:
+    """A task and the problems of each level that all checks look at, drawn once.
+
+    Args:
+        task: the task.
+        tokenizer: what prompts and answers are counted in.
+        num_problems: how many problems of each level.
+        seed: for the generators that draw them.
+    """
+
+    def __init__(self, task: Task, tokenizer: Tokenizer, num_problems: int, seed: int) -> None:
+        self.task, self.vocabulary = task, Vocabulary(tokenizer)
+        self.num_problems, self.seed = num_problems, seed
+        self.levels: dict[str, list[Problem]] = {}
+
+    def draw(self, level: int, task: Task | None = None) -> list[Problem]:
+        """The problems of a level given by position: the same ones from equal tasks."""
+        rng = np.random.Generator(np.random.PCG64([self.seed, level]))
+        return [(task or self.task).draw(rng, level) for _ in range(self.num_problems)]
+
+    def all(self) -> list[Problem]:
+        """The problems of all levels."""
+        return [problem for problems in self.levels.values() for problem in problems]
+
+    def some(self, count: int) -> list[Problem]:
+        """`count` problems of each level, for checks that are slow or need no more."""
+        return [problem for problems in self.levels.values() for problem in problems[:count]]
+
+    def grade(self, problem: Problem, response: str) -> Mapping[str, float]:
+        """The task's own verdict on a response (the first and only turn of a dialogue)."""
+        if self.task.max_turns == 1:
+            return self.task.grade(problem, response)
+        return self.task.grade_turns(problem, [response])
+
+    def share(self, problem: Problem, response: str) -> float:
+        """What a response earns in an environment, as a share of the highest reward."""
+        alphabet = self.task.alphabet
+        if alphabet is not None and not set(alphabet).issuperset(response):
+            return 0.0
+        grade = self.grade(problem, response)
+        reward = sum(weight * grade[name] for name, weight in self.task.rewards.items())
+        return reward / self.task.reward_range[1]
+
+
+# ------------------------------------------------------------------ attributes
+
+
+def check_rewards(sample: Sample, report: Report) -> str:
+    """`rewards` maps at least one name to a finite weight, one of them positive."""
+    rewards = sample.task.rewards
+    if not isinstance(rewards, Mapping) or not rewards:
+        raise Flaw(f"rewards is {shown(rewards)}, expected a mapping of names to weights")
+    for name, weight in rewards.items():
+        if not isinstance(name, str) or not name:
+            raise Flaw(f"rewards has the component {shown(name)}, expected a name")
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise Flaw(f"rewards[{name!r}] is {shown(weight)}, expected a number")
+        if not math.isfinite(weight):
+            raise Flaw(f"rewards[{name!r}] is {weight}, expected a finite weight")
+    low, high = sample.task.reward_range
+    if high <= 0:
+        raise Flaw(f"the highest reward is {high}, expected a component with a positive weight")
+    return f"{', '.join(rewards)}: rewards from {low:g} to {high:g}"
+
+
+def check_difficulties(sample: Sample, report: Report) -> str:
+    """`difficulties` is a tuple of unique names, and `default_difficulty` one of them or None."""
+    names, default = sample.task.difficulties, sample.task.default_difficulty
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+        raise Flaw(f"difficulties is {shown(names)}, expected a tuple of names")
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise Flaw(f"difficulties has {twice!r} twice, expected unique names")
+    if default is not None and default not in names:
+        raise Flaw(f"default_difficulty is {default!r}, expected None or one of {list(names)}")
+    return f"{len(names)} levels: {', '.join(names)}" if names else "one level"
+
+
+def check_limits(sample: Sample, report: Report) -> str:
+    """Budgets are positive, and a task has room for replies if and only if it is a dialogue."""
+    task = sample.task
+    for name, least in (("max_turns", 1), ("max_reply_tokens", 0), ("max_response_tokens", 1)):
+        value = getattr(task, name)
+        if name == "max_response_tokens" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise Flaw(f"{name} is {shown(value)}, expected an integer of at least {least}")
+    if task.max_turns > 1 and not task.max_reply_tokens:
+        raise Flaw(f"max_turns is {task.max_turns} but max_reply_tokens 0, so replies have no room")
+    if task.max_turns == 1 and task.max_reply_tokens:
+        raise Flaw(
+            f"max_reply_tokens is {task.max_reply_tokens} but max_turns 1, so there are no replies"
+        )
+    budget = "any number of" if task.max_response_tokens is None else task.max_response_tokens
+    return f"{budget} response tokens, turns: {task.max_turns}"
+
+
+def check_texts(sample: Sample, report: Report) -> str:
+    """`stop_strings` and `alphabet` are made of texts that are not empty."""
+    stops, alphabet = sample.task.stop_strings, sample.task.alphabet
+    if not isinstance(stops, tuple | list):
+        raise Flaw(f"stop_strings is {shown(stops)}, expected a tuple of texts")
+    for stop in stops:
+        if not isinstance(stop, str) or not stop:
+            raise Flaw(f"stop_strings has {shown(stop)}, expected texts that are not empty")
+    if alphabet is not None and not (isinstance(alphabet, str) and alphabet):
+        raise Flaw(f"alphabet is {shown(alphabet)}, expected None or a text of its characters")
+    return f"stop strings: {list(stops)}, alphabet: {shown(alphabet)}"
+
+
+# -------------------------------------------------------------------- problems
+
+
+def check_sampling(sample: Sample, report: Report) -> str:
+    """`sample` gives Problems made of texts, at every level."""
+    names = sample.task.difficulties or ("all",)
+    for level, name in enumerate(names):
+        sample.levels[name] = sample.draw(level)
+        report.levels[name] = {}
+        for problem in sample.levels[name]:
+            for attribute in ("prompt", "answer", "key"):
+                text = getattr(problem, attribute)
+                if not isinstance(text, str):
+                    raise Flaw(f"Problem.{attribute} is {shown(text)}, expected a text")
+                if text.encode("utf-8", "ignore") != text.encode("utf-8", "surrogatepass"):
+                    raise Flaw(f"Problem.{attribute} {shown(text)} has a lone surrogate")
+    return f"{sample.num_problems} problems at each of {len(names)} levels"
+
+
+def check_purity_of_sample(sample: Sample, report: Report) -> str:
+    """`sample` is a function of its generator's state and leaves nothing changed."""
+    with undisturbed("sample", sample.task):
+        for level, problems in enumerate(sample.levels.values()):
+            for first, second in zip(problems, sample.draw(level), strict=True):
+                if content(first) != content(second):
+                    raise Flaw(
+                        f"sample gives {shown(first.prompt)} and {shown(second.prompt)} for "
+                        "one state of the generator, expected the same problem"
+                    )
+    return "one state of the generator gives one problem"
+
+
+def content(problem: Problem) -> tuple[str, ...]:
+    """A problem as texts that can be compared."""
+    # The info may hold arrays, of which == says nothing definite.
+    return problem.prompt, problem.answer, problem.key, repr(problem.info)
+
+
+def check_variety(sample: Sample, report: Report) -> str:
+    """A level has enough distinct problems that learning them by heart is no solution."""
+    least = min(FEW_PROBLEMS, sample.num_problems // 2)
+    poor = []
+    for name, problems in sample.levels.items():
+        distinct = len({problem.key or problem.prompt for problem in problems})
+        report.levels[name]["distinct"] = distinct
+        report.levels[name]["duplicates"] = 1 - distinct / len(problems)
+        if distinct < least:
+            poor.append(f"{name!r} has {distinct}")
+    if poor:
+        raise Flaw(
+            f"{', '.join(poor)} distinct problems among {sample.num_problems} draws, expected "
+            f"{least}: a policy can learn them by heart",
+            "warning",
+        )
+    return f"at least {least} distinct problems at every level"
+
+
+def check_splits(sample: Sample, report: Report) -> str:
+    """Every split has problems at every level, and no two splits share a prompt."""
+    split_of: dict[str, str] = {}
+    for problem in sample.all():
+        split = split_of.setdefault(problem.prompt, problem.split)
+        if split != problem.split:
+            raise Flaw(
+                f"the prompt {shown(problem.prompt)} is in the splits {split!r} and "
+                f"{problem.split!r}: the same question has several keys"
+            )
+    for level, (name, problems) in enumerate(sample.levels.items()):
+        found = {problem.split for problem in problems}
+        rng = np.random.Generator(np.random.PCG64([sample.seed, level, 1]))
+        for _ in range(MAX_DRAWS):
+            if len(found) == len(SPLITS):
+                break
+            found.add(sample.task.draw(rng, level).split)
+        else:
+            raise Flaw(
+                f"level {name!r} has no problem in {sorted(set(SPLITS) - found)} among "
+                f"{MAX_DRAWS} draws: too few distinct problems to be split"
+            )
+    return f"{', '.join(SPLITS)}: none empty, and no prompt in two of them"
+
+
+def check_room(sample: Sample, report: Report) -> str:
+    """Reference answers fit in the budget and can be written with the tokenizer."""
+    budget, vocabulary = sample.task.max_response_tokens, sample.vocabulary
+    longest_prompt = longest_answer = 0
+    unknown: set[str] = set()
+    for problem in sample.all():
+        prompt, answer = vocabulary.encode(problem.prompt), vocabulary.encode(problem.answer)
+        longest_prompt = max(longest_prompt, len(prompt))
+        longest_answer = max(longest_answer, len(answer))
+        if problem.answer and budget is not None and len(answer) >= budget:
+            raise Flaw(
+                f"the reference answer {shown(problem.answer)} needs {len(answer) + 1} tokens with "
+                f"eos, max_response_tokens is {budget}"
+            )
+        for stop in sample.task.stop_strings:
+            _, found, after = problem.answer.partition(stop)
+            if found and after:
+                raise Flaw(
+                    f"the reference answer {shown(problem.answer)} contains the stop string "
+                    f"{stop!r}: a response would end there"
+                )
+        if vocabulary.illegal[[*prompt, *answer]].any():
+            unknown |= {c for c in problem.prompt + problem.answer if _is_unknown(vocabulary, c)}
+    if unknown:
+        raise Flaw(
+            f"the tokenizer ({type(vocabulary.tokenizer).__name__}) has no token for "
+            f"{shown(''.join(sorted(unknown)))}, which prompts or reference answers contain",
+            "warning",
+        )
+    return f"prompts up to {longest_prompt} tokens, reference answers up to {longest_answer}"
+
+
+def _is_unknown(vocabulary: Vocabulary, character: str) -> bool:
+    return bool(vocabulary.illegal[vocabulary.encode(character)].any())

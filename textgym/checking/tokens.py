@@ -1,0 +1,153 @@
+"""Checks of an environment as a token MDP: what ends an episode, and what it pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+
+from textgym.checking.report import Flaw, shown
+from textgym.core import STOP_REASONS, RLEnvironment, StepResult, TokenMDP
+
+NUM_PROBLEMS = 20
+"""Problems of each level whose reference answers are played."""
+
+NUM_STEPS = 300
+"""Length of the random run in which rewards and observations are looked at."""
+
+
+def useful_tokens(mdp: TokenMDP) -> np.ndarray:
+    """Tokens to choose from at random: of questions and answers; often eos, seldom illegal ones."""
+    texts = list(mdp.task.stop_strings)
+    for number in range(min(NUM_PROBLEMS, mdp.bank.num_problems)):
+        problem = mdp.bank.problem(mdp.row(0, number))
+        texts += [problem.prompt, problem.answer]
+    tokens = np.unique([token for text in texts for token in mdp.vocabulary.encode(text)])
+    eos = np.full(2 * len(tokens), mdp.vocabulary.eos)
+    return np.concatenate([np.tile(tokens, 8), eos, np.flatnonzero(mdp.vocabulary.illegal)[:4]])
+
+
+def _illegal_tokens(env: RLEnvironment, seed: int) -> str:
+    low = env.task.reward_range[0]
+    illegal = np.flatnonzero(env.mdp.vocabulary.illegal).tolist()
+    for token in illegal:
+        env.reset(seed=seed)
+        result = env.step(token)
+        reason = result.info.get("stop_reason")
+        if not result.terminated or result.truncated or reason != "illegal":
+            raise Flaw(
+                f"token {token} gave terminated={result.terminated}, truncated={result.truncated}, "
+                f"stop_reason={reason!r}, expected it to terminate the episode as 'illegal'"
+            )
+        if result.reward != low:
+            raise Flaw(f"token {token} earned {result.reward}, expected the lowest reward, {low}")
+    return f"{len(illegal)} tokens (pad, bos, unk, ...) end the episode with the lowest reward"
+
+
+def _action_masks(env: RLEnvironment, seed: int) -> str:
+    env.reset(seed=seed)
+    masks, again = env.action_masks(), env.action_masks()
+    size, vocabulary = env.action_space.n, env.mdp.vocabulary
+    if getattr(masks, "shape", None) != (size,) or masks.dtype != np.bool_:
+        raise Flaw(f"action_masks() is {shown(masks)}, expected a bool array of shape ({size},)")
+    if masks is again:
+        raise Flaw("action_masks() gives one array twice, expected a fresh one")
+    wrong = np.flatnonzero(masks == vocabulary.illegal)
+    if wrong.size:
+        raise Flaw(f"action_masks() is wrong at the tokens {wrong.tolist()[:10]}")
+    if not masks[vocabulary.eos]:
+        raise Flaw("action_masks() forbids eos, so no response could end")
+    return f"{int(masks.sum())} of {size} tokens are legal, eos among them"
+
+
+def _budget(env: RLEnvironment, seed: int) -> str:
+    mdp, filler = env.mdp, _filler(env.mdp)
+    env.reset(seed=seed)
+    for step in range(1, mdp.budget + 1):
+        result = env.step(filler)
+        if result.truncated:
+            raise Flaw(f"truncated after {step} tokens, expected the token budget to terminate")
+        if result.terminated != (step == mdp.budget):
+            raise Flaw(
+                f"terminated is {result.terminated} after {step} tokens, expected the end after "
+                f"{mdp.budget}"
+            )
+    if result.info["stop_reason"] != "length":
+        raise Flaw(f"stop_reason is {result.info['stop_reason']!r}, expected 'length'")
+    try:
+        env.step(filler)
+    except gymnasium.error.ResetNeeded:
+        return f"terminated, not truncated, after {mdp.budget} tokens"
+    raise Flaw("step() goes on after the end, expected gymnasium.error.ResetNeeded")
+
+
+def _filler(mdp: TokenMDP) -> int:
+    """A token that ends nothing, however often it is repeated."""
+    for token in np.flatnonzero(~mdp.vocabulary.illegal).tolist():
+        if token != mdp.vocabulary.eos and not mdp.stops([token] * max(mdp.stop_window, 1)):
+            return token
+    raise Flaw("every token ends the response, so the token budget cannot be spent")
+
+
+def _rewards(env: RLEnvironment, seed: int) -> str:
+    low, high = env.task.reward_range
+    pool, rng = useful_tokens(env.mdp), np.random.Generator(np.random.PCG64(seed))
+    env.reset(seed=seed)
+    for token in rng.choice(pool, size=NUM_STEPS).tolist():
+        result = env.step(token)
+        _check_observation(env.mdp, result)
+        if not result.terminated:
+            if result.reward != 0:
+                raise Flaw(f"a step before the end earned {result.reward}, expected 0")
+            continue
+        reason, components = result.info["stop_reason"], result.info["components"]
+        if not low <= result.reward <= high:
+            raise Flaw(f"the reward {result.reward} is outside of reward_range {low, high}")
+        if reason not in STOP_REASONS[1:]:
+            raise Flaw(f"stop_reason is {reason!r}, expected one of {STOP_REASONS[1:]}")
+        total = sum(weight * components[name] for name, weight in env.task.rewards.items())
+        if reason != "illegal" and not np.isclose(total, result.reward):
+            raise Flaw(f"the reward is {result.reward}, but its weighted components add to {total}")
+        env.reset()
+    return f"0 until the end, then the weighted components, from {low:g} to {high:g}"
+
+
+def _check_observation(mdp: TokenMDP, result: StepResult) -> None:
+    rest = result.observation[result.info["length"] :]
+    if (rest != mdp.vocabulary.pad).any():
+        raise Flaw(f"behind info['length'] the observation has {shown(rest.tolist())}, not pad")
+
+
+def _reference_answers(env: RLEnvironment, seed: int) -> str:
+    mdp, high, num_played = env.mdp, env.task.reward_range[1], 0
+    if env.task.max_turns > 1:
+        return "not played: in a dialogue, one turn need not be the whole of it"
+    for level in range(mdp.bank.num_levels):
+        for number in range(min(NUM_PROBLEMS, mdp.bank.num_problems)):
+            problem = mdp.bank.problem(mdp.row(level, number))
+            if not problem.answer:
+                continue
+            env.reset(seed=seed, options={"difficulty": level, "problem": number})
+            for token in [*mdp.vocabulary.encode(problem.answer), mdp.vocabulary.eos]:
+                result = env.step(token)
+                if result.terminated:
+                    break
+            if not np.isclose(result.reward, high):
+                raise Flaw(
+                    f"the reference answer {shown(problem.answer)} earned {result.reward}, expected"
+                    f" {high}; it was read as {shown(result.info.get('response'))}, "
+                    f"stop_reason {result.info.get('stop_reason')!r}"
+                )
+            num_played += 1
+    return f"{num_played} played token by token, each earns {high:g}"
+
+
+CHECKS: dict[str, Callable[[RLEnvironment, int], str]] = {
+    "illegal tokens": _illegal_tokens,
+    "action masks": _action_masks,
+    "budget": _budget,
+    "rewards": _rewards,
+    "reference answers": _reference_answers,
+}
+"""The checks that a token environment passes."""
