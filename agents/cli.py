@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import math
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -76,7 +78,6 @@ class Run:
             policy=config["policy"],
             difficulty=config["env_kwargs"].get("difficulty"),
             out=out,
-            resume=True,
             warm_up=config["warm_up"],
             threads=config["threads"],
         )
@@ -141,7 +142,8 @@ def ppo(arguments: Sequence[str]) -> None:
     given = _parse("ppo", kind, arguments, kind(Run(), PPOConfig()))
     if given.run.resume:
         saved = runs.read_config(given.run.out, "ppo")
-        with runs.user_errors(KeyError, TypeError, prefix="config.json is of another version: "):
+        prefix = f"{given.run.out} was made by another version: "
+        with runs.user_errors(KeyError, TypeError, prefix=prefix):
             default = kind(Run.saved(saved, given.run.out), PPOConfig(**saved["config"]))
         given = _parse("ppo", kind, arguments, default)
         _check_unchanged(given.run, default.run)
@@ -167,7 +169,7 @@ def train_ppo(run: Run, config: PPOConfig) -> None:
     again = f"python -m agents ppo --resume --out {shlex.quote(str(folder))}"
     try:
         if run.resume:
-            runs.write_json(folder / runs.CONFIG_FILE, settings | {"versions": runs.versions()})
+            runs.go_on(folder, settings)
         else:
             runs.start(folder, settings)
         policy = runs.policy_of(str(folder / runs.INITIAL))
@@ -175,14 +177,16 @@ def train_ppo(run: Run, config: PPOConfig) -> None:
         trainer = PPOTrainer(config, policy, folder=folder)
         if (folder / FILE_NAME).exists():
             trainer.load_checkpoint()
-        print(f"{run.env}: iterations {trainer.iteration + 1} to {config.num_iterations}, {folder}")
+        first, last = trainer.iteration + 1, config.num_iterations
+        print(f"{run.env}: iterations {first} to {last}, into {folder}", flush=True)
         trainer.train(env)
         _show(runs.finish(folder, trainer), folder)
     except KeyboardInterrupt:
-        started = (folder / runs.CONFIG_FILE).exists()
-        advice = f"Go on with: {again}" if started else "Nothing was trained yet."
+        advice = f"Go on with: {again}" if runs.is_run(folder) else "Nothing was trained yet."
         raise KeyboardInterrupt(f"Stopped. {advice}") from None
     except FloatingPointError as error:
+        if not runs.is_run(folder):
+            raise
         raise FloatingPointError(f"{error}: {again} --learning-rate ...") from error
 
 
@@ -204,8 +208,13 @@ def evaluate(arguments: Sequence[str]) -> None:
     how = "greedy" if given.greedy else "sampled"
     print(f"{where}: {how} success {success:.3f} ± {1.96 * error:.3f} ({given.episodes} episodes)")
     found = {
-        **dataclasses.asdict(given),
+        "policy": given.policy,
+        "env_id": given.env,
         "difficulty": level,
+        "split": given.split,
+        "episodes": given.episodes,
+        "greedy": given.greedy,
+        "seed": given.seed,
         "success": success,
         "success_standard_error": error,
         "return_mean": float(episodes.returns.mean()),
@@ -244,11 +253,14 @@ def _parse(
 
 
 def _in_one_line(box: str) -> str:
-    """What a box of tyro's says, without its frame, its title and its advice below a rule."""
-    rows = [row.strip("│╭╮╰╯─ ") for row in box.splitlines()[1:]]
-    sections = " ".join(row or "\\n" for row in rows).split("\\n")
-    advice = ("Argument helptext", "For full helptext")
-    return " ".join(text.strip() for text in sections if not text.strip().startswith(advice))
+    """What a box of tyro's says, without colors, its frame, its title and the help in it."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", box)
+    rows = [row.strip("│╭╮╰╯─ ") for row in plain.splitlines()[1:]]
+    # What was a rule is an empty row now.
+    sections = [" ".join(group) for filled, group in itertools.groupby(rows, bool) if filled]
+    help_starts = ("Argument helptext", "For full helptext")
+    said = [text for text in sections if not text.startswith(help_starts)]
+    return " ".join(said).removeprefix("Error parsing ")
 
 
 def _check_unchanged(given: Run, saved: Run) -> None:
@@ -287,18 +299,20 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    level = f" ({summary['difficulty']})" if summary["difficulty"] else ""
+    env_id, level = summary["env_id"], summary["difficulty"]
     table = Table("success")
     for name in ("before", "after"):
         table.add_column(name, justify="right")
     for row, key in (("sampled", "success"), ("greedy", "greedy")):
         table.add_row(row, *(f"{summary[f'{key}_{name}']:.3f}" for name in ("before", "after")))
-    print(f"{summary['env_id']}{level}, {summary['test_episodes']} problems of the test split:")
+    where = ", ".join(filter(None, [env_id, level]))
+    print(f"{where}, {summary['test_episodes']} problems of the test split:")
     Console().print(table)
     place = shlex.quote(str(folder))
     print(f"{summary['episodes']:,} episodes, {summary['tokens']:,} tokens", end=", ")
     print(f"{summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} CPU-seconds)")
     print(f"run       {folder} (summary.json, metrics.jsonl, learning_curve.png)")
     print(f"watch     tensorboard --logdir {place}")
-    print(f"measure   python -m agents evaluate --policy {place} --env {summary['env_id']}")
+    options = f"--policy {place} --env {env_id}" + (f" --difficulty {level}" if level else "")
+    print(f"measure   python -m agents evaluate {options}")
     print(f"load      AutoModelForCausalLM.from_pretrained({str(folder / runs.POLICY)!r})")

@@ -42,6 +42,7 @@ class SlotCache(Cache):
     def keep(self, slots: Tensor) -> None:
         """Drop all slots but these, in this order."""
         for layer in self.layers:
+            layer.num_slots = len(slots)
             if layer.is_initialized:
                 layer.keys = layer.keys.index_select(0, slots)
                 layer.values = layer.values.index_select(0, slots)

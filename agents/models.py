@@ -161,7 +161,7 @@ def load_policy(name: str | os.PathLike[str] = "tiny") -> Policy:
     return policy
 
 
-def new_tiny_model(seed: int, *, hidden_size: int = 96, num_layers: int = 3) -> nn.Module:
+def new_tiny_model(seed: int, *, hidden_size: int = 64, num_layers: int = 3) -> nn.Module:
     """An untrained Llama for the built-in tokenizer, tied embeddings, the same for equal seeds."""
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,8 +1,9 @@
 """Proximal policy optimization for token environments, to be read from top to bottom.
 
 Schulman et al. 2017, with a KL penalty to the initial policy as in Ziegler et al. 2019 and Ouyang
-et al. 2022. One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the rewards;
-estimate advantages; take `num_epochs` passes of `num_minibatches` steps on the clipped surrogate.
+et al. 2022. One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the
+rewards; estimate advantages; take `num_epochs` passes of `num_minibatches` steps on the clipped
+surrogate.
 """
 
 from __future__ import annotations
@@ -310,7 +311,7 @@ class PPOTrainer:
         return numbers
 
     def loss(self, minibatch: Minibatch, *, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Policy loss + value_coef * value loss - entropy_coef * entropy; sums over tokens / count."""
+        """Policy + value_coef * value - entropy_coef * entropy: sums over tokens / count."""
         config, (rollout, advantages, returns) = self.config, minibatch
         mask = rollout.mask
         stats = self.policy(rollout.tokens, mask, temperature=config.temperature)

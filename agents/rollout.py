@@ -74,7 +74,9 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
     if type(own) in (RLEnvironment, TokenVectorEnv):
         settings = {"difficulty": own.difficulty, "group_size": getattr(own, "group_size", 1)}
         settings |= kwargs
-        return TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
+        envs = TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
+        envs.spec = own.spec
+        return envs
     if isinstance(env, gymnasium.Env):
         return SyncVectorEnv([lambda: copy.deepcopy(env)] * num_envs, autoreset_mode=disabled)
     if env.metadata.get("autoreset_mode") is not disabled:
@@ -128,6 +130,11 @@ def collect(
         seed: for `envs.reset`.
         options: likewise.
         temperature: of the sampling; the log-probabilities are the sampled distribution's.
+
+    Raises:
+        FloatingPointError: if the policy's log-probabilities or values are not finite.
+        ValueError: if there are no episodes to play, or these are no token environments of the
+            policy's tokenizer.
     """
     return _Collector(policy, envs, num_episodes, generator, temperature).run(seed, options)
 
@@ -292,6 +299,11 @@ class _Collector:
 
     def _result(self) -> tuple[Rollout, Episodes]:
         lengths, problem, difficulty = self.facts
+        for name in ("log_probs", "values"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise FloatingPointError(
+                    f"{name} of the policy are not finite: its weights have become too large or NaN"
+                )
         rollout = Rollout(
             tokens=self._tensor(self.tokens),
             mask=self._tensor(self.mask),

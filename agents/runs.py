@@ -60,13 +60,18 @@ def new_folder(out: Path | None, env_id: str, algorithm: str, seed: int) -> Path
     if out is None:
         name = env_id.replace("/", "-").replace(":", "-")
         out = Path("runs", f"{name}-{algorithm}-{seed}-{datetime.now():%Y%m%d-%H%M%S}")
-    if (out / CONFIG_FILE).is_file():
+    if is_run(out):
         raise UserError(
             f"{out} is a run already: go on with --resume --out {out}, or choose another --out"
         )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"{out} exists and is no run: choose another --out")
+        raise UserError(f"{out} exists already and is no run: choose another --out")
     return out
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run that has started."""
+    return (folder / CONFIG_FILE).is_file() and (folder / INITIAL).is_dir()
 
 
 def read_config(out: Path | None, algorithm: str) -> dict[str, Any]:
@@ -79,8 +84,8 @@ def read_config(out: Path | None, algorithm: str) -> dict[str, Any]:
         raise UserError("--resume needs --out RUN, the folder of the run to go on with")
     if not out.is_dir():
         raise UserError(f"there is no run folder {out}")
-    if not (out / CONFIG_FILE).is_file():
-        raise UserError(f"{out} has no {CONFIG_FILE}, so there is no run in it to go on with")
+    if not is_run(out):
+        raise UserError(f"{out} holds no run: {CONFIG_FILE} or {INITIAL}/ is missing")
     with user_errors(json.JSONDecodeError, prefix=f"{out / CONFIG_FILE} is damaged: "):
         config = read_json(out / CONFIG_FILE)
     if config.get("algorithm") != algorithm:
@@ -135,7 +140,7 @@ def policy_of(name: str) -> Policy:
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
         # transformers would take it for a name on the hub and ask there for a minute.
         raise UserError(f"there is no policy or run folder {name}")
-    with user_errors(OSError, ValueError, TypeError, prefix=f"no policy {name}: "):
+    with user_errors(OSError, ValueError, TypeError, prefix=f"policy {name}: "):
         return load_policy(name)
 
 
@@ -151,7 +156,7 @@ def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
     from textgym.vector import TokenVectorEnv
 
     kinds = (gymnasium.error.Error, ImportError, ValueError, TypeError)
-    with user_errors(*kinds, prefix=f"no environment {env_id}: "):
+    with user_errors(*kinds, prefix=f"{env_id}: "):
         env = as_vector_env(env_id, 1, tokenizer=policy.tokenizer, **kwargs)
     if not isinstance(env, TokenVectorEnv):
         raise UserError(f"{env_id} is no textgym environment: its actions are not tokens")
@@ -187,6 +192,12 @@ def start(folder: Path, config: dict[str, Any]) -> None:
     policy.save(folder / INITIAL)
     write_json(folder / BEFORE_FILE, before)
     write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
+
+
+def go_on(folder: Path, config: dict[str, Any]) -> None:
+    """Prepare a run's folder for its next part: with these settings, and not finished any more."""
+    write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)
 
 
 def finish(folder: Path, trainer: Any) -> dict[str, Any]:

@@ -33,13 +33,18 @@ PROBE_EPISODES = 256
 SUCCESS_FILE = "warm_up.json"
 
 
+def say(line: str) -> None:
+    """Print a line so that it is seen at once, at the end of a pipe too."""
+    print(line, flush=True)
+
+
 def warm_up(
     policy: Policy,
     env: str | gymnasium.Env | VectorEnv,
     target: float = 0.25,
     *,
     config: SFTConfig | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = say,
 ) -> float | None:
     """Fit the policy to the task's reference answers, if its success is nearly zero.
 
@@ -47,7 +52,7 @@ def warm_up(
         policy: the policy; changed in place.
         env: an id or a textgym environment, of the split to train on.
         target: sampled success on the validation split at which to stop; 0: never warm up.
-        config: the training's constants; its `target_success` is `target`.
+        config: the training's constants, with `target` for its `target_success`.
         tell: takes the lines that say what goes on.
 
     Returns:
@@ -67,7 +72,8 @@ def warm_up(
             "the task a little, or give its problems an answer"
         )
         return None
-    config = dataclasses.replace(config or SFTConfig(), target_success=target)
+    # Frequent looks, because success rises steeply: the policy shall not shoot past the target.
+    config = dataclasses.replace(config or SFTConfig(evaluate_every=20), target_success=target)
     spec = getattr(env, "spec", None) or envs.spec
     folder = cache_folder() / _fingerprint(policy, envs, spec, config)
     if folder.is_dir():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = {"speed": "environment steps per second"}
+NAMES = {
+    "speed": "environment steps per second",
+    "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
+}
 
 
 def main() -> int:

@@ -78,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     argument = add("check", _check, "report whether a task and its environment keep the contract")
     argument("id", help="environment, such as TextMath-v0 or my_package:MyTask-v0")
-    argument(
-        "--problems", type=int, default=500, help="problems drawn at each level (default: 500)"
-    )
+    argument("--problems", type=_count, default=500, help="problems drawn a level (default: 500)")
     argument("--seed", type=int, default=0, help="draw other problems (default: 0)")
     return parser
 

@@ -91,7 +91,7 @@ class ProblemBank:
         self.num_levels = max(len(task.difficulties), 1)
         self.num_problems = num_problems
         self.num_rows = self.num_levels * num_problems
-        self.max_prompt_tokens = self.max_response_tokens = 10**9  # until the probe has told
+        self.max_prompt_tokens = max_prompt_tokens or 10**9  # until the probe has told
         longest_prompt, longest_answer = self._probe()
         self.max_prompt_tokens = max_prompt_tokens or -(-longest_prompt // 4) * 4
         self.max_response_tokens = self._budget(max_response_tokens, longest_answer)
@@ -164,11 +164,13 @@ class ProblemBank:
         self.facts[row] = len(tokens), number, problem.id, level
         self.references[row] = -1
         answer = self.vocabulary.encode(problem.answer)
-        # Matching tokens stand for matching text only where decoding gives the answer back.
+        # Matching tokens stand for matching text only where decoding gives the answer back, and for
+        # the grade of that text only if the environment would have it graded.
         if (
             self.task.max_turns == 1
             and 0 < len(answer) < self.max_response_tokens
             and self.vocabulary.decode(answer) == problem.answer
+            and (self.task.alphabet is None or set(self.task.alphabet).issuperset(problem.answer))
         ):
             self.references[row] = self.vocabulary.pad
             self.references[row, : len(answer) + 1] = [*answer, self.vocabulary.eos]

@@ -67,6 +67,11 @@ class TokenVectorEnv(VectorEnv):
                 f"num_envs={num_envs} and group_size={group_size}: expected both at least 1 and "
                 "num_envs a multiple of group_size"
             )
+        if isinstance(task, TokenMDP) and settings:
+            raise TypeError(
+                f"got {sorted(settings)}: these are for a single environment, or for the TokenMDP, "
+                "which is given"
+            )
         self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.num_envs, self.group_size = num_envs, group_size
         self.autoreset_mode = _as_mode(autoreset_mode)
@@ -102,6 +107,14 @@ class TokenVectorEnv(VectorEnv):
         self._worthless: np.ndarray | None = None
         if mdp.task.alphabet is not None and isinstance(vocabulary.tokenizer, CharTokenizer):
             self._worthless = ~vocabulary.in_alphabet(mdp.task.alphabet)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # A copy of a view is a view of nothing, and a bank from a pickle has to make its rows anew.
+        self._flat = self._tokens.reshape(-1)
+        if self._turns is not None:
+            self._turns.flat = self._flat
+        self.mdp.bank.ensure(self._rows)
 
     # ------------------------------------------------------------------ reset
 

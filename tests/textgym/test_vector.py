@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -69,3 +72,48 @@ def test_native_equals_sync_step_by_step(env_id, mode):
             np.testing.assert_array_equal(a[0], b[0])
             assert_same(a[1], b[1])
     assert endings > 100
+
+
+@pytest.mark.parametrize("env_id", ["Guess-test-v0", "TextMath-v0"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))]
+)
+def test_a_copy_in_the_middle_goes_on_alike_and_apart(env_id, duplicate):
+    envs = gym.make_vec(env_id, num_envs=6, autoreset_mode=AutoresetMode.NEXT_STEP)
+    envs.reset(seed=3)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        envs.step(policy(env_id, rng, envs))
+    twin = duplicate(envs)
+    for _ in range(40):
+        actions = policy(env_id, rng, envs)
+        ours, theirs = envs.step(actions), twin.step(actions)
+        for a, b in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert_same(ours[4], theirs[4])
+
+
+def test_settings_beside_a_shared_mdp_are_refused():
+    mdp = gym.make("TextMath-v0").unwrapped.mdp
+    with pytest.raises(TypeError, match="split"):
+        textgym.TokenVectorEnv(mdp, 2, split="test")
+
+
+def test_a_list_of_seeds_gives_each_slot_the_problems_of_its_own_seed():
+    envs = gym.make_vec("TextMath-v0", num_envs=3)
+    together, _ = envs.reset(seed=[11, 5, 11])
+    alone, _ = gym.make("TextMath-v0").reset(seed=5)
+    np.testing.assert_array_equal(together[1], alone)
+    np.testing.assert_array_equal(together[0], together[2])
+
+
+def test_returned_arrays_are_never_reused():
+    envs = gym.make_vec("TextMath-v0", num_envs=4, autoreset_mode="SameStep")
+    first, _ = envs.reset(seed=0)
+    kept = first.copy()
+    eos = np.full(4, envs.mdp.vocabulary.eos)
+    results = [envs.step(eos) for _ in range(3)]
+    np.testing.assert_array_equal(first, kept)
+    for left, right in zip(results, results[1:], strict=False):
+        for a, b in zip(left[:4], right[:4], strict=True):
+            assert not np.shares_memory(a, b)

@@ -155,6 +155,7 @@ def _isolation(subject: Subject) -> str:
     alone = list(subject.play(subject.make()))
     env, other = subject.make(), subject.play(subject.make(), subject.seed + 1)
     with undisturbed("the environment"):
+        # The other one takes a step, or starts an episode, after each result of the first.
         mixed = [result for result in subject.play(env) if next(other, True)]
     _expect_same(alone, mixed, "of an environment alone and beside another")
     return "two environments in turn disturb neither each other nor the global generators"

@@ -45,9 +45,6 @@ FOREIGN = "x \n.+;_\0\u0663\u00e9\ud800"
 """Characters of which those outside a task's `alphabet` are tried in its reference answers."""
 
 
-# ---------------------------------------------------------------------- grades
-
-
 def check_grades(sample: Sample, report: Report) -> str:
     """`grade` gives exactly the components of `rewards`, as floats in [0, 1]."""
     names = set(sample.task.rewards)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gymnasium
 import numpy as np
@@ -90,13 +90,27 @@ def _filler(mdp: TokenMDP) -> int:
     raise Flaw("every token ends the response, so the token budget cannot be spent")
 
 
+def _observations(env: RLEnvironment, seed: int) -> str:
+    pad, space = env.mdp.vocabulary.pad, env.observation_space
+    before, _ = env.reset(seed=seed)
+    for token, result in _random_steps(env, seed):
+        observation, length = result.observation, result.info["length"]
+        if observation not in space:
+            raise Flaw(f"the observation {shown(observation)} is not in {space}")
+        if np.shares_memory(before, observation):
+            raise Flaw("two steps give one array as observation, expected fresh ones")
+        if (observation[length:] != pad).any():
+            raise Flaw(f"behind info['length'], the observation has more than pad={pad}")
+        if env.task.max_turns == 1 and observation[length - 1] != token:
+            raise Flaw(f"the last token is {observation[length - 1]}, expected the action, {token}")
+        before = observation
+    return "fresh arrays: the tokens so far, the action last, then pad"
+
+
 def _rewards(env: RLEnvironment, seed: int) -> str:
     low, high = env.task.reward_range
-    pool, rng = useful_tokens(env.mdp), np.random.Generator(np.random.PCG64(seed))
     env.reset(seed=seed)
-    for token in rng.choice(pool, size=NUM_STEPS).tolist():
-        result = env.step(token)
-        _check_observation(env.mdp, result)
+    for _, result in _random_steps(env, seed):
         if not result.terminated:
             if result.reward != 0:
                 raise Flaw(f"a step before the end earned {result.reward}, expected 0")
@@ -109,14 +123,17 @@ def _rewards(env: RLEnvironment, seed: int) -> str:
         total = sum(weight * components[name] for name, weight in env.task.rewards.items())
         if reason != "illegal" and not np.isclose(total, result.reward):
             raise Flaw(f"the reward is {result.reward}, but its weighted components add to {total}")
-        env.reset()
     return f"0 until the end, then the weighted components, from {low:g} to {high:g}"
 
 
-def _check_observation(mdp: TokenMDP, result: StepResult) -> None:
-    rest = result.observation[result.info["length"] :]
-    if (rest != mdp.vocabulary.pad).any():
-        raise Flaw(f"behind info['length'] the observation has {shown(rest.tolist())}, not pad")
+def _random_steps(env: RLEnvironment, seed: int) -> Iterator[tuple[int, StepResult]]:
+    """Token and result of a random run, in which `env` is reset whenever an episode ends."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for token in rng.choice(useful_tokens(env.mdp), size=NUM_STEPS).tolist():
+        result = env.step(token)
+        yield token, result
+        if result.terminated or result.truncated:
+            env.reset()
 
 
 def _reference_answers(env: RLEnvironment, seed: int) -> str:
@@ -147,6 +164,7 @@ CHECKS: dict[str, Callable[[RLEnvironment, int], str]] = {
     "illegal tokens": _illegal_tokens,
     "action masks": _action_masks,
     "budget": _budget,
+    "observations": _observations,
     "rewards": _rewards,
     "reference answers": _reference_answers,
 }

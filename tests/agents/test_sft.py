@@ -1,0 +1,246 @@
+"""Supervised fine-tuning fits the reference answers, eos included, and stops where it is told."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from agents import sft as sft_module
+from agents.models import Policy, new_tiny_model
+from agents.sft import SFTConfig, SFTTrainer, reference_batch
+from textgym import CharTokenizer, Problem, RLEnvironment, Task, TokenMDP, TokenVectorEnv
+
+torch.set_num_threads(1)  # for tensors this small a second thread costs more than it gives
+
+PAD, EOS = 0, 2
+
+
+class Copy(Task):
+    """Say the letters again, one in the first level and two or three in the second."""
+
+    difficulties = ("one", "more")
+
+    def sample(self, rng, difficulty):
+        count = 1 if difficulty == "one" else int(rng.integers(2, 4))
+        word = "".join(rng.choice(list("abcdefghijklmnop"), size=count))
+        noise = "".join(rng.choice(list("123456789"), size=4))
+        return Problem(prompt=f"{noise}{word}:", answer=word)
+
+
+class NoAnswer(Task):
+    """Nobody knows what is right."""
+
+    def sample(self, rng):
+        return Problem(prompt=f"{rng.integers(10**6)}?")
+
+
+def new_policy() -> Policy:
+    return Policy(new_tiny_model(0, hidden_size=32, num_layers=2), CharTokenizer())
+
+
+def fit(policy: Policy, env=None, **settings) -> tuple[float, list[dict[str, float]]]:
+    """The success that training returns and what it reported on the way."""
+    small = {"batch_size": 32, "max_steps": 20, "evaluate_every": 10, "evaluate_episodes": 16}
+    rows: list[dict[str, float]] = []
+    difficulties = settings.pop("difficulties", None)
+    trainer = SFTTrainer(SFTConfig(**{**small, **settings}), policy)
+    success = trainer.train(
+        env or RLEnvironment(Copy()), difficulties=difficulties, report=rows.append
+    )
+    return success, rows
+
+
+# ------------------------------------------------------------------- the batch
+
+
+def test_a_reference_batch_is_the_prompt_the_answer_and_eos() -> None:
+    bank = TokenMDP(Copy()).bank
+    rows = np.array([3, bank.num_problems + 5, bank.num_problems + 6])  # levels "one", "more"
+    tokens, mask = reference_batch(bank, rows)
+    encode = CharTokenizer().encode
+    for row, number in enumerate(rows.tolist()):
+        problem = bank.problem(number)
+        prompt, answer = encode(problem.prompt), [*encode(problem.answer), EOS]
+        padding = tokens.shape[1] - len(prompt) - len(answer)
+        assert tokens[row].tolist() == prompt + answer + [PAD] * padding
+        assert mask[row].tolist() == (
+            [False] * len(prompt) + [True] * len(answer) + [False] * padding
+        )
+    assert tokens.dtype == torch.int64 and mask.dtype == torch.bool
+
+
+def test_a_reference_batch_is_as_wide_as_its_longest_row() -> None:
+    bank = TokenMDP(Copy()).bank
+    tokens, mask = reference_batch(bank, np.arange(4))
+    assert tokens.shape == mask.shape == (4, len("1234a:") + len("a") + 1)
+
+
+def test_a_tokenizer_whose_pad_is_its_eos_still_learns_one_eos() -> None:
+    tokenizer = CharTokenizer().to_hugging_face()
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.add_tokens(["another vocabulary"])
+    bank = TokenMDP(Copy(), tokenizer).bank
+    tokens, mask = reference_batch(bank, np.arange(bank.num_problems, bank.num_problems + 8))
+    for row in range(8):
+        answer = bank.problem(bank.num_problems + row).answer
+        assert tokens[row, mask[row]].tolist() == [*CharTokenizer().encode(answer), EOS]
+
+
+def test_a_reference_batch_leaves_the_bank_as_it_is() -> None:
+    bank = TokenMDP(Copy()).bank
+    reference_batch(bank, np.arange(4))
+    assert (bank.prompts[:4, len("1234a:") :] == PAD).all()
+
+
+def test_a_task_without_reference_answers_is_refused() -> None:
+    with pytest.raises(ValueError) as error:
+        fit(new_policy(), RLEnvironment(NoAnswer()))
+    assert str(error.value) == (
+        "NoAnswer gives no reference answer for some problems, so there is nothing to imitate: "
+        "start from a policy that can already do the task a little"
+    )
+
+
+# ------------------------------------------------------------------- training
+
+
+def test_the_loss_is_the_mean_negative_log_likelihood_of_the_answers_tokens() -> None:
+    policy, bank = new_policy(), TokenMDP(Copy()).bank
+    tokens, mask = reference_batch(bank, np.arange(bank.num_problems, bank.num_problems + 8))
+    with torch.no_grad():
+        logits = policy.model(tokens).logits.double()
+    logits[..., [0, 1, 3]] = -math.inf
+    log_probs = logits.log_softmax(-1)
+    terms = [-float(log_probs[b, i - 1, tokens[b, i]]) for b, i in mask.nonzero().tolist()]
+    assert len({len(row) for row in (m.nonzero() for m in mask)}) == 2  # of different lengths
+    loss = SFTTrainer(SFTConfig(), policy)._update(tokens, mask, 0)
+    assert loss == pytest.approx(sum(terms) / len(terms), abs=1e-5)
+
+
+def test_the_loss_falls_from_that_of_a_guess_and_success_rises() -> None:
+    success, rows = fit(
+        new_policy(), max_steps=150, evaluate_every=75, batch_size=64, learning_rate=1e-2
+    )
+    assert [row["step"] for row in rows] == [0, 75, 150]
+    assert math.isnan(rows[0]["loss"])
+    # 16 letters and a certain eos: a guess costs (log 16 + 0) / 2 = 1.39 nats per token.
+    assert rows[1]["loss"] > 1.39 > 1.2 > rows[2]["loss"]
+    # A guess is right once in 16 times.
+    assert rows[0]["success"] == 0.0 and success == rows[2]["success"] > 0.2
+
+
+def test_training_stops_at_the_target() -> None:
+    policy = new_policy()
+    success, rows = fit(policy, max_steps=150, learning_rate=1e-2, target_success=0.01)
+    assert success >= 0.01 > max(row["success"] for row in rows[:-1])
+    assert rows[-1]["step"] < 150
+
+
+def test_a_policy_that_is_good_enough_is_left_as_it_is() -> None:
+    policy = new_policy()
+    _, rows = fit(policy, target_success=0.0)
+    assert len(rows) == 1
+    for name, tensor in new_policy().state_dict().items():
+        assert torch.equal(policy.state_dict()[name], tensor), name
+
+
+def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
+    policies = [new_policy() for _ in range(3)]
+    (_, first), (_, again), (_, other) = (
+        fit(policy, seed=seed) for policy, seed in zip(policies, (0, 0, 1), strict=True)
+    )
+    for name, tensor in policies[0].state_dict().items():
+        assert torch.equal(policies[1].state_dict()[name], tensor), name
+    assert first[1:] == again[1:] != other[1:]
+
+
+def test_the_value_head_is_left_as_it_is() -> None:
+    policy = new_policy()
+    fit(policy)
+    assert not policy.value_head.weight.any()
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    policy, before = new_policy(), torch.get_rng_state()
+    fit(policy)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_training_flag_is_put_back(training: bool) -> None:
+    policy = new_policy().train(training)
+    fit(policy, max_steps=1)
+    assert policy.training is training
+
+
+@pytest.mark.parametrize(
+    ("difficulties", "longest"), [(None, {1}), ([1], {2, 3}), ([0, 1], {1, 2, 3})]
+)
+def test_problems_are_of_the_levels_asked_for(
+    difficulties: list[int] | None, longest: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = set()
+
+    def noted(bank, rows):
+        answers.update(len(bank.problem(int(row)).answer) for row in rows)
+        return reference_batch(bank, rows)
+
+    monkeypatch.setattr(sft_module, "reference_batch", noted)
+    fit(new_policy(), max_steps=2, difficulties=difficulties)
+    assert answers == longest
+
+
+def test_success_is_measured_on_the_validation_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    real = sft_module.evaluate
+    monkeypatch.setattr(
+        sft_module, "evaluate", lambda p, envs, **k: measured.append(envs) or real(p, envs, **k)
+    )
+    fit(new_policy(), RLEnvironment(Copy(), difficulty="more", max_response_tokens=5), max_steps=1)
+    assert {envs.mdp.bank.split for envs in measured} == {"validation"}
+    assert (measured[0].difficulty, measured[0].mdp.budget) == (1, 5)
+
+
+@pytest.mark.parametrize("env", ["id", "single", "vector"])
+def test_any_form_of_a_textgym_environment_will_do(env: str) -> None:
+    made = {
+        "id": lambda: "TextMath-v0",
+        "single": lambda: gym.make("TextMath-v0"),
+        "vector": lambda: TokenVectorEnv(Copy(), 4, group_size=4),
+    }
+    _, rows = fit(new_policy(), made[env](), max_steps=2, evaluate_every=2)
+    assert [row["step"] for row in rows] == [0, 2]
+
+
+def test_an_environment_that_knows_no_references_is_refused() -> None:
+    env = gym.wrappers.TransformReward(RLEnvironment(Copy()), lambda reward: reward)
+    with pytest.raises(ValueError) as error:
+        fit(new_policy(), env)
+    assert str(error.value) == (
+        "supervised training needs a textgym environment: it knows references"
+    )
+
+
+def test_an_environment_with_another_tokenizer_is_refused() -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=101, n_embd=8, n_layer=1, n_head=1))
+    tokenizer = CharTokenizer().to_hugging_face()
+    tokenizer.add_tokens(["another"])
+    with pytest.raises(ValueError, match="the policy's tokenizer has 101 tokens: make the env"):
+        fit(Policy(model, tokenizer))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step() -> None:
+    policy = new_policy()
+    with torch.no_grad():
+        policy.model.model.norm.weight[0] = torch.nan
+    trainer = SFTTrainer(SFTConfig(), policy)
+    tokens, mask = reference_batch(TokenMDP(Copy()).bank, np.arange(4))
+    with pytest.raises(FloatingPointError) as error:
+        trainer._update(tokens, mask, 7)
+    assert str(error.value) == "the loss is nan at step 7: lower the learning rate"
