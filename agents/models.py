@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from textgym.tokenizer import CharTokenizer, Tokenizer, Vocabulary, load_tokenizer
 
@@ -82,7 +83,10 @@ class Policy(nn.Module):
         The trunk gets no gradient from them: the regression must not spoil what the language model
         knows.
         """
-        return self.value_head(hidden.detach().to(self.value_head.weight.dtype)).squeeze(-1)
+        features = functional.layer_norm(hidden.detach().float(), hidden.shape[-1:])
+        # Of norm 1, so that one step of Adam moves a value by little, whatever the model's width.
+        features = features / hidden.shape[-1] ** 0.5
+        return self.value_head(features.to(self.value_head.weight.dtype)).squeeze(-1)
 
     def forward(self, tokens: Tensor, mask: Tensor, *, temperature: float = 1.0) -> TokenStats:
         """One teacher-forced pass over whole episodes.

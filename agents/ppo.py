@@ -49,7 +49,7 @@ class PPOConfig:
     learning_rate of 1e-6 to 1e-5 and a kl_coef of 0.01 to 0.1.
     """
 
-    learning_rate: float = 7e-4
+    learning_rate: float = 5e-4
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
     num_iterations: int = 300
     """Rounds of playing and learning."""

@@ -38,9 +38,10 @@ LAYERS = {
     ],
     "agents": [
         ["batch", "advantages", "losses"],
-        ["models", "generation", "checkpoint", "metrics"],
+        ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["rollout", "buffer", "forward_backward"],
         ["ppo", "grpo", "dpo", "sft", "reward_model"],
+        ["warm_up", "runs", "pretrain"],
         ["__init__"],
         ["cli"],
         ["__main__"],
