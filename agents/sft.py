@@ -151,7 +151,7 @@ def reference_batch(bank: ProblemBank, rows: np.ndarray) -> tuple[Tensor, Tensor
             f"{type(bank.task).__name__} gives no reference answer for some problems, so there is "
             "nothing to imitate: start from a policy that can already do the task a little"
         )
-    tokens, starts = bank.prompts[rows], bank.facts[rows, 0]
+    tokens, starts = bank.prompts[rows].astype(np.int64), bank.facts[rows, 0]
     is_eos = references == bank.vocabulary.eos
     lengths = np.where(is_eos.any(1), is_eos.argmax(1) + 1, references.shape[1])
     columns = np.arange(tokens.shape[1]) - starts[:, None]

@@ -46,9 +46,9 @@ def _mix(x: np.ndarray) -> np.ndarray:
 class ProblemBank:
     """Token tables of `num_levels * num_problems` rows; row = level * num_problems + number.
 
-    prompts [rows, L] int64: an episode's first observation, the prompt and then pad;
+    prompts [rows, L] int32: an episode's first observation, the prompt and then pad;
     facts [rows, 4] int64: the prompt's length, the problem's number, its id, its level;
-    references [rows, T] int64: the reference answer, eos, pad (-1 throughout where there is none);
+    references [rows, T] int32: the reference answer, eos, pad (-1 throughout where there is none);
     reference_grades [rows, K] float64: what the task's grade says of its own reference answer.
 
     Args:
@@ -125,9 +125,9 @@ class ProblemBank:
         rows, components = self.num_rows, len(self.task.rewards)
         # np.zeros is lazy: pages of rows that nobody asks for are never touched.
         self.filled = np.zeros(rows, dtype=bool)
-        self.prompts = np.zeros((rows, self.observation_length), dtype=np.int64)
+        self.prompts = np.zeros((rows, self.observation_length), dtype=np.int32)
         self.facts = np.zeros((rows, 4), dtype=np.int64)
-        self.references = np.zeros((rows, self.max_response_tokens), dtype=np.int64)
+        self.references = np.zeros((rows, self.max_response_tokens), dtype=np.int32)
         self.reference_grades = np.zeros((rows, components), dtype=np.float64)
         self._problems: dict[int, Problem] = {}
 

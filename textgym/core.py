@@ -230,7 +230,7 @@ class RLEnvironment(gymnasium.Env):
     def _begin(self) -> None:
         bank = self.mdp.bank
         bank.problem(self._row)
-        self._tokens = bank.prompts[self._row].copy()
+        self._tokens = bank.prompts[self._row].astype(np.int64)
         self._prompt_length = self._turn_start = self._length = int(bank.facts[self._row, 0])
         self._left = self.mdp.budget
         self._turns: list[str] = []
