@@ -30,17 +30,19 @@ class Turns:
             self.prompt_end[slot] = self.turn_start[slot] = int(self.cursor[slot])
             self.finished[slot], self.replies[slot] = [], []
 
-    def end(self, reasons: np.ndarray, active: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def end(self, reasons: np.ndarray, idle: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Why each slot's episode ended, or 0 where it goes on, given what its last token says.
 
         Args:
             reasons: [N] codes of core.STOP_REASONS by the last token and the budget alone.
-            active: [N] bool, slots that took a step.
+            idle: [k] slots that took no step.
             rows: [N] their problems' rows in the bank.
         """
         reasons = reasons.copy()
         if self.mdp.stop_window:
-            for slot in np.flatnonzero(active & (reasons < EOS)).tolist():
+            undecided = reasons < EOS
+            undecided[idle] = False
+            for slot in np.flatnonzero(undecided).tolist():
                 if self.mdp.stops(self.flat[self.turn_start[slot] : self.cursor[slot]]):
                     reasons[slot] = STOP
         if self.mdp.task.max_turns > 1:

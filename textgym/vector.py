@@ -24,7 +24,8 @@ from textgym.turns import Turns
 _REASON_NAMES = np.array(STOP_REASONS, dtype=object)
 
 DRAWS_AHEAD = 64
-"""Episodes whose problems are drawn at once for a slot: hashing takes a dozen array operations."""
+"""Episodes whose problems are drawn at once for a slot, a power of two: hashing takes a dozen array
+operations."""
 
 
 class TokenVectorEnv(VectorEnv):
@@ -90,8 +91,7 @@ class TokenVectorEnv(VectorEnv):
         self._cursor = self._base.copy()  # where each slot's next token goes in flat
         self._limit = self._base.copy()  # the cursor at which the slot's budget is spent
         self._rows = np.zeros(num, dtype=np.int64)  # the problem's row in the bank
-        self._over = np.ones(num, dtype=bool)
-        self._idle = np.zeros(0, dtype=np.int64)  # slots that were over before this step
+        self._idle = np.arange(num)  # slots whose episodes are over
         self._streams = np.zeros(num, dtype=np.uint64)
         self._seeded = np.zeros(num, dtype=bool)
         self._episodes = np.zeros(num, dtype=np.int64)
@@ -137,7 +137,7 @@ class TokenVectorEnv(VectorEnv):
         self._start(slots, infos, None if numbers is None else numbers[slots])
         infos["length"] = np.where(mask, self._cursor - self._base, 0)
         infos["_length"] = mask.copy()
-        self._idle = self._over.nonzero()[0]
+        self._idle = self._idle[~mask[self._idle]]
         return self._tokens.copy(), infos
 
     def _seed(self, slots: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
@@ -193,13 +193,13 @@ class TokenVectorEnv(VectorEnv):
 
     def _draw(self, slots: np.ndarray) -> np.ndarray:
         """The numbers [k] of the problems that the slots' current episodes play."""
-        places = self._episodes.take(slots) % DRAWS_AHEAD
+        places = self._episodes.take(slots) & (DRAWS_AHEAD - 1)
         stale = slots[places == 0]
         if stale.size:
             ahead = np.arange(DRAWS_AHEAD) + self._episodes[stale][:, None]
             draws = hash64(self._streams[stale][:, None], ahead.astype(np.uint64))
             self._draws[stale] = draws % np.uint64(self.mdp.bank.num_problems)
-        return self._draws[slots, places]
+        return self._draws.take(slots * DRAWS_AHEAD + places)
 
     def _start(
         self, slots: np.ndarray, infos: dict[str, Any], numbers: np.ndarray | None = None
@@ -216,7 +216,6 @@ class TokenVectorEnv(VectorEnv):
         self._cursor[slots] = start
         self._limit[slots] = start + self.mdp.budget
         self._rows[slots] = rows
-        self._over[slots] = False
         if self._turns is not None:
             self._turns.start(slots)
         mask = np.zeros(self.num_envs, dtype=bool)
@@ -240,8 +239,9 @@ class TokenVectorEnv(VectorEnv):
         idle = self._idle
         if idle.size:
             # A finished slot writes its own last token again, which changes nothing.
-            self._cursor[idle] -= 1
-            actions[idle] = self._flat.take(self._cursor.take(idle))
+            last = self._cursor.take(idle) - 1
+            self._cursor[idle] = last
+            actions[idle] = self._flat.take(last)
         self._flat[self._cursor] = actions
         self._cursor += 1
         reasons = self._ending.take(actions)
@@ -249,7 +249,7 @@ class TokenVectorEnv(VectorEnv):
         if idle.size:
             reasons[idle] = 0
         if self._turns is not None:
-            reasons = self._turns.end(reasons, ~self._over, self._rows)
+            reasons = self._turns.end(reasons, idle, self._rows)
         return self._finish(reasons)
 
     def _checked(self, actions: np.ndarray) -> np.ndarray:
@@ -278,9 +278,8 @@ class TokenVectorEnv(VectorEnv):
         infos: dict[str, Any] = {}
         mode, idle = self.autoreset_mode, self._idle
         if slots.size:
-            self._over[slots] = True
             if mode is AutoresetMode.SAME_STEP:
-                lengths = np.where(done, self._cursor - self._base, 0)
+                lengths = (self._cursor - self._base) * done
                 final: dict[str, Any] = {"length": lengths, "_length": done.copy()}
                 rewards[slots] = self._grade(slots, reasons, final)
                 infos["final_obs"] = self._final_observations(slots)
@@ -296,26 +295,26 @@ class TokenVectorEnv(VectorEnv):
                 self._start(idle, infos)
             self._idle = slots
         elif mode is AutoresetMode.DISABLED and slots.size:
-            self._idle = self._over.nonzero()[0]
+            self._idle = np.concatenate([idle, slots])
         infos["length"] = self._cursor - self._base
         infos["_length"] = np.ones(num, dtype=bool)
         return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
 
     def _final_observations(self, slots: np.ndarray) -> np.ndarray:
         final = np.empty(self.num_envs, dtype=object)  # None everywhere
-        final[slots] = np.fromiter(self._tokens[slots], dtype=object, count=len(slots))
+        rows = self._tokens.take(slots, axis=0)
+        final[slots] = np.fromiter(rows, dtype=object, count=len(slots))
         return final
 
     # ---------------------------------------------------------------- grading
 
     def _grade(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
-        mdp, rows, reasons_here = self.mdp, self._rows.take(slots), reasons.take(slots)
-        illegal = reasons_here == ILLEGAL
+        mdp, rows = self.mdp, self._rows.take(slots)
         if self._turns is not None:
             texts = [self._turns.response(slot) for slot in slots.tolist()]
             grades = np.zeros((len(slots), len(mdp.components)))
-            unknown = ~illegal
+            unknown = reasons.take(slots) != ILLEGAL
         else:
             # Fewer tokens than the budget leave pad behind the end, in the references too: equal
             # tokens are the reference answer, whose grade is known.
@@ -325,16 +324,17 @@ class TokenVectorEnv(VectorEnv):
             exact = np.logical_and.reduce(same, axis=1)
             grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
             texts = mdp.vocabulary.decode_rows(responses, self._cursor.take(slots) - first)
-            unknown = ~(exact | illegal)
+            known = exact | (reasons.take(slots) == ILLEGAL)
             if self._worthless is not None:
-                unknown &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
+                known |= np.logical_or.reduce(self._worthless.take(responses), axis=1)
+            unknown = ~known
         for i in unknown.nonzero()[0].tolist():
             turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
             grades[i] = mdp.grade(int(rows[i]), turns)
         self._write_ending(slots, reasons, texts, grades, infos)
         rewards = mdp.reward(grades.T)
         if mdp.lowest_reward:
-            rewards[illegal] = mdp.lowest_reward
+            rewards[reasons.take(slots) == ILLEGAL] = mdp.lowest_reward
         return rewards
 
     def _write_ending(

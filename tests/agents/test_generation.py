@@ -130,7 +130,7 @@ class Episodes:
         for tokens, said in self.finished:
             with torch.no_grad():
                 output = policy.model(torch.tensor([tokens]), output_hidden_states=True)
-                values = policy.value_head(output.hidden_states[-1].float())[0, :, 0]
+                values = policy.value(output.hidden_states[-1])[0]
             logits = output.logits[0].double() / self.decoder.temperature
             logits[:, ILLEGAL] = -math.inf
             log_probs = logits.log_softmax(-1)

@@ -77,6 +77,15 @@ def exact_model(make: type | object) -> Policy:
     return copy.deepcopy(make()).double()
 
 
+def value_by_hand(policy: Policy, output: object) -> float:
+    """A linear function of the last state, shifted to mean 0 and scaled to norm 1."""
+    state, head = output.hidden_states[-1][0, -1].tolist(), policy.value_head
+    mean = sum(state) / len(state)
+    norm = math.sqrt(sum((x - mean) ** 2 for x in state))
+    features = [(x - mean) / norm for x in state]
+    return sum(map(operator.mul, features, head.weight[0].tolist()), start=head.bias.item())
+
+
 def by_hand(policy: Policy, prefix: list[int], token: int, temperature: float) -> tuple[float, ...]:
     """log pi(token | prefix), the entropy and v, from a forward over this prefix alone."""
     with torch.no_grad():
@@ -85,9 +94,7 @@ def by_hand(policy: Policy, prefix: list[int], token: int, temperature: float) -
     weights = {a: math.exp(logits[a] / temperature) for a in range(100) if a not in (PAD, BOS, UNK)}
     total = sum(weights.values())
     entropy = -sum(w / total * math.log(w / total) for w in weights.values())
-    state, head = output.hidden_states[-1][0, -1].tolist(), policy.value_head
-    value = sum(map(operator.mul, state, head.weight[0].tolist()), start=head.bias.item())
-    return math.log(weights[token] / total), entropy, value
+    return math.log(weights[token] / total), entropy, value_by_hand(policy, output)
 
 
 @cache

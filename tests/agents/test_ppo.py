@@ -160,7 +160,7 @@ def plain_loss(policy: Policy, minibatch: Minibatch, config: PPOConfig) -> Tenso
     """Schulman et al. 2017, eq. 9, token by token, in nothing but PyTorch."""
     rollout, advantages, returns = minibatch
     output = policy.model(rollout.tokens, output_hidden_states=True)
-    total, head = torch.zeros((), dtype=torch.float64), policy.value_head
+    total, values = torch.zeros((), dtype=torch.float64), policy.value(output.hidden_states[-1])
     for row, i in rollout.mask.nonzero().tolist():
         probabilities = (output.logits[row, i - 1, LEGAL] / config.temperature).softmax(-1)
         log_prob = probabilities[LEGAL.index(int(rollout.tokens[row, i]))].log()
@@ -169,12 +169,11 @@ def plain_loss(policy: Policy, minibatch: Minibatch, config: PPOConfig) -> Tenso
         advantage, target = advantages[row, i], returns[row, i]
         total = total - torch.minimum(ratio * advantage, bounded * advantage)
 
-        state = output.hidden_states[-1][row, i - 1].detach().float()
-        value = state @ head.weight[0] + head.bias[0]
+        value = values[row, i - 1]
         error = (value - target) ** 2
         if config.value_clip_param is not None:
             old, reach = rollout.values[row, i], config.value_clip_param
-            error = torch.maximum(error, ((value.clamp(old - reach, old + reach)) - target) ** 2)
+            error = torch.maximum(error, (value.clamp(old - reach, old + reach) - target) ** 2)
         total = total + config.value_coef * 0.5 * error
 
         entropy = -(probabilities * probabilities.log()).sum()

@@ -159,6 +159,16 @@ def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
     assert first[1:] == again[1:] != other[1:]
 
 
+def test_the_gradient_is_cut_to_max_grad_norm() -> None:
+    policy, settings = new_policy(), SFTConfig(learning_rate=1.0, max_grad_norm=0.01)
+    trainer = SFTTrainer(settings, policy)
+    trainer.optimizer = torch.optim.SGD(policy.model.parameters())
+    trainer._update(*reference_batch(TokenMDP(Copy()).bank, np.arange(8)), settings.warmup_steps)
+    pairs = zip(policy.parameters(), new_policy().parameters(), strict=True)
+    squares = [(after - before).square().sum().item() for after, before in pairs]
+    assert math.sqrt(sum(squares)) == pytest.approx(0.01, rel=1e-2)
+
+
 def test_the_value_head_is_left_as_it_is() -> None:
     policy = new_policy()
     fit(policy)
