@@ -31,7 +31,7 @@ METRICS: dict[str, str] = {
     "response_length": "number of tokens that the policy chose; per episode",
     "stop_eos": "[stop_reason = eos]; per episode",
     "stop_length": "[stop_reason = length]; per episode",
-    "kl": "(π_ref/π - 1) - log(π_ref/π), which is KL(π || π_ref) on average; in nats, per token",
+    "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",
     "policy_loss": "-min(r A, clip(r, 1 - ε, 1 + ε) A); per token",
     "value_loss": "½ max((v - G)², (v_old + clip(v - v_old, -ε, ε) - G)²); per token",
@@ -140,7 +140,8 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 def plot_learning_curve(folder: str | Path) -> Path:
     """Draw a run folder's `metrics.jsonl`; returns the path of the picture.
 
-    Above are return and success (dots: of the validation problems), below KL and entropy.
+    Above are return and success (dots: of the validation problems), below KL and entropy. Success
+    is left out where it is the return, so that one thing is not two curves.
     """
     # Figure without pyplot: no window system, no global state.
     from matplotlib.figure import Figure
@@ -148,9 +149,12 @@ def plot_learning_curve(folder: str | Path) -> Path:
     rows = read_metrics(folder)
     figure = Figure(figsize=(8, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    _draw(upper, rows, "return_mean", "return", "tab:blue")
-    success = upper.twinx()
-    _draw(success, rows, "success", "success", "tab:green")
+    same = all(row.get("return_mean") == row.get("success") for row in rows)
+    success = upper
+    if not same:
+        _draw(upper, rows, "return_mean", "return", "tab:blue")
+        success = upper.twinx()
+    _draw(success, rows, "success", "success (the return)" if same else "success", "tab:green")
     success.plot(*_series(rows, "validation_success"), "o", color="tab:green")
     success.set_ylim(-0.02, 1.02)
     _draw(lower, rows, "kl", "KL to the reference (nats per token)", "tab:red")

@@ -37,6 +37,9 @@ from textgym.tokenizer import Tokenizer
 KL_PROBE = 64
 """Episodes per iteration on which the KL to the reference is measured if nothing depends on it."""
 
+KL_GAIN, KL_COEF_FLOOR = 0.1, 1e-4
+"""Of the controller that steers kl_coef: the paper's gain, and where it can begin to grow."""
+
 STATE = ("iteration", "kl_coef", "num_episodes", "num_tokens", "seconds", "cpu_seconds")
 """What a checkpoint holds of a trainer besides weights and optimizer."""
 
@@ -212,7 +215,7 @@ class PPOTrainer:
         buffer.store(penalised)
         buffer.finish(gamma=config.gamma, gae_lambda=config.gae_lambda)
         used_kl_coef = self.kl_coef
-        self._adapt_kl_coef(kl, rollout.num_tokens)
+        self._adapt_kl_coef(kl)
         learned = self._learn(buffer, generator)
         self.iteration += 1
         self.num_episodes += len(rollout)
@@ -250,19 +253,18 @@ class PPOTrainer:
         reference = self.reference(
             part.tokens, part.mask, temperature=self.config.temperature
         ).log_probs
-        # k3 for looking: its variance is low. k1 for the reward: its gradient is right as well.
-        k3 = kl_estimate(part.log_probs, reference, kind="k3")
-        kl = (k3 * part.mask).sum().item() / part.num_tokens
+        # k1: in the reward its gradient is right. The others' variance explodes with the distance.
+        k1 = kl_estimate(part.log_probs, reference, kind="k1") * part.mask
+        kl = k1.sum().item() / part.num_tokens
         if not needed:
             return rollout, kl
-        k1 = kl_estimate(part.log_probs, reference, kind="k1") * part.mask
         return dataclasses.replace(rollout, rewards=rollout.rewards - self.kl_coef * k1), kl
 
-    def _adapt_kl_coef(self, kl: float, num_tokens: int) -> None:
+    def _adapt_kl_coef(self, kl: float) -> None:
         """Ziegler et al. 2019, sec. 2.2: a proportional controller on the logarithm of kl_coef."""
         if self.config.kl_target is not None:
             error = min(max(kl / self.config.kl_target - 1.0, -0.2), 0.2)
-            self.kl_coef = max(self.kl_coef, 1e-4) * (1.0 + 0.5 * error)
+            self.kl_coef = max(self.kl_coef, KL_COEF_FLOOR) * (1.0 + KL_GAIN * error)
 
     def _learn(self, buffer: PPOBuffer, generator: torch.Generator) -> dict[str, float]:
         """All epochs over the buffer; metrics are means over the optimizer steps."""

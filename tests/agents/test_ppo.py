@@ -325,7 +325,7 @@ def test_without_a_kl_coef_the_rewards_stay_as_they_are(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.1])
-def test_the_metric_kl_is_k3_against_the_frozen_start(
+def test_the_metric_kl_is_the_mean_log_ratio_to_the_frozen_start(
     kl_coef: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collected, _ = watch(monkeypatch)
@@ -333,12 +333,11 @@ def test_the_metric_kl_is_k3_against_the_frozen_start(
     first, second = (trainer.step(words())["kl"] for _ in range(2))
     assert abs(first) < 1e-6
     ratios = [x for row in log_ratios(collected[1], new_policy().model, 1.0) for x in row]
-    k3 = [math.exp(-x) - 1.0 + x for x in ratios]
-    assert second == pytest.approx(sum(k3) / len(k3), rel=1e-3)
+    assert second == pytest.approx(sum(ratios) / len(ratios), rel=1e-3)
     assert second > 1e-3
 
 
-@pytest.mark.parametrize(("distance", "factor"), [(0.0, 0.9), (0.05, 1.1)])
+@pytest.mark.parametrize(("distance", "factor"), [(0.0, 0.98), (0.05, 1.02)])
 def test_kl_coef_falls_below_the_target_and_rises_above_it(distance: float, factor: float) -> None:
     trainer = new_trainer(kl_coef=0.2, kl_target=0.01)
     move(trainer.policy, distance)
@@ -354,7 +353,7 @@ def test_kl_coef_moves_in_proportion_to_a_small_error() -> None:
     trainer = new_trainer(kl_coef=0.2, kl_target=kl / 1.1)
     move(trainer.policy, 0.02)
     trainer.step(words())
-    assert trainer.kl_coef == pytest.approx(0.2 * 1.05, rel=1e-4)
+    assert trainer.kl_coef == pytest.approx(0.2 * 1.01, rel=1e-4)
 
 
 # ------------------------------------------------------------------- the optimizer's steps
