@@ -181,10 +181,9 @@ class SlotDecoder:
         """Sample [k] from probabilities [k, V] by the inverse of their distribution function."""
         cumulative = probs.cumsum(-1)
         uniform = torch.rand(len(probs), 1, generator=self.generator).to(probs.device)
-        # A little less than the last sum, so that rounding cannot point behind the last token.
-        # Strictly greater: a token of probability 0 has no interval that could be hit.
-        points = uniform * cumulative[:, -1:] * (1 - 2e-7)
-        return (cumulative > points).int().argmax(-1)
+        # Strictly greater: a token of probability 0 has no interval that could be hit. Rounding
+        # leaves the last sum beside 1; scaled by it, a point is always less than it.
+        return (cumulative > uniform * cumulative[:, -1:]).int().argmax(-1)
 
     def values(self) -> Tensor:
         """[slots] v(s) of the states in which the slots stand."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer, split
 from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.config import check_ranges
 from agents.interrupt import held_back_interrupts
 from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
 from agents.metrics import MetricsLogger, plot_learning_curve
@@ -101,19 +102,18 @@ class PPOConfig:
         Raises:
             ValueError: naming the field, what it is and what was expected.
         """
-        at_least_one = ("num_iterations", "batch_size", "num_epochs", "num_minibatches")
-        positive = ("learning_rate", "clip_param", "max_grad_norm", "temperature")
-        optional = ("num_envs", "value_clip_param", "kl_target", "target_kl")
-        rules = [(name, lambda x: x >= 1, "at least 1") for name in at_least_one]
-        rules += [("gradient_accumulation_steps", lambda x: x >= 1, "at least 1")]
-        rules += [(name, lambda x: 0 < x < math.inf, "a positive number") for name in positive]
-        rules += [(name, lambda x: x is None or x > 0, "positive or None") for name in optional]
-        rules += [(name, lambda x: 0 <= x <= 1, "from 0 to 1") for name in ("gamma", "gae_lambda")]
-        rules += [(name, lambda x: x >= 0, "at least 0") for name in ("kl_coef", "value_coef")]
-        rules += [("checkpoint_every", lambda x: x >= 0, "at least 0")]
-        for name, holds, expected in rules:
-            if not holds(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
+        counts = ("num_iterations", "batch_size", "num_epochs", "num_minibatches", "num_envs")
+        integers = dict.fromkeys((*counts, "gradient_accumulation_steps"), 1)
+        integers |= dict.fromkeys(("warmup_iterations", "checkpoint_every", "seed"), 0)
+        limits = ("clip_param", "value_clip_param", "kl_target", "target_kl", "max_grad_norm")
+        check_ranges(
+            self,
+            integers=integers,
+            positive=("learning_rate", "temperature", *limits),
+            non_negative=("value_coef", "entropy_coef", "kl_coef"),
+            unit=("gamma", "gae_lambda"),
+            optional=("num_envs", "value_clip_param", "kl_target", "target_kl"),
+        )
         if self.num_minibatches > self.batch_size:
             raise ValueError(
                 f"num_minibatches is {self.num_minibatches}, expected at most batch_size, "
@@ -178,8 +178,6 @@ class PPOTrainer:
         if isinstance(env, str):
             kwargs = {"tokenizer": self.policy.tokenizer, **kwargs}
         envs = as_vector_env(env, config.num_envs or config.batch_size, **kwargs)
-        # Dropout would make the ratio differ from 1 before the first step.
-        self.policy.eval()
         with self._logger() as log, held_back_interrupts() as interrupted:
             while self.iteration < config.num_iterations:
                 metrics = self.step(envs)
@@ -187,10 +185,9 @@ class PPOTrainer:
                 if interrupted():
                     self.save_checkpoint()
                     raise KeyboardInterrupt
-                every = config.checkpoint_every
-                if every and self.iteration % every == 0:
+                every, is_last = config.checkpoint_every, self.iteration == config.num_iterations
+                if is_last or (every and self.iteration % every == 0):
                     self.save_checkpoint()
-        self.save_checkpoint()
         if self.folder is not None:
             plot_learning_curve(self.folder)
         return self.policy.model
@@ -201,14 +198,18 @@ class PPOTrainer:
         """Play, then learn: one iteration; returns its metrics (see `metrics.METRICS`)."""
         config, start, cpu_start = self.config, time.perf_counter(), time.process_time()
         seeds, generator = self._randomness(envs.num_envs)
-        rollout, episodes = collect(
-            self.policy,
-            envs,
-            config.batch_size,
-            generator=generator,
-            seed=seeds,
-            temperature=config.temperature,
-        )
+        self.policy.eval()  # dropout would make the ratio differ from 1 before the first update
+        try:
+            rollout, episodes = collect(
+                self.policy,
+                envs,
+                config.batch_size,
+                generator=generator,
+                seed=seeds,
+                temperature=config.temperature,
+            )
+        except FloatingPointError as error:
+            raise FloatingPointError(f"iteration {self.iteration + 1}: {error}") from None
         rollout = rollout.trim()
         penalised, kl = self._penalise(rollout)
         buffer = PPOBuffer(pad_token=self.policy.pad)
@@ -339,7 +340,7 @@ class PPOTrainer:
         for name, value in numbers.items():
             if not math.isfinite(value):
                 raise FloatingPointError(
-                    f"{name} is {value} in iteration {self.iteration + 1}: nothing was updated; "
+                    f"iteration {self.iteration + 1}: {name} is {value}; this step was not taken: "
                     "resume from the last checkpoint with a lower learning_rate"
                 )
 
@@ -370,6 +371,8 @@ class PPOTrainer:
         The reference stays the one that this trainer was made with, so make it with the policy that
         the run began with.
         """
+        if self.folder is None:
+            raise ValueError("folder is None, expected the run folder that the checkpoint lies in")
         state = load_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer)
         for name, value in state.items():
             setattr(self, name, value)

@@ -71,7 +71,7 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
     if not isinstance(env, gymnasium.Env | VectorEnv):
         raise TypeError(f"env is {type(env).__name__}, expected an id, an Env or a VectorEnv")
     own = _without_harmless_wrappers(env)
-    if type(own) in (RLEnvironment, TokenVectorEnv):
+    if _is_native(own):
         settings = {"difficulty": own.difficulty, "group_size": getattr(own, "group_size", 1)}
         settings |= kwargs
         envs = TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
@@ -98,6 +98,14 @@ def check_tokens(policy: Policy, envs: VectorEnv) -> None:
             f"the environment's actions are {actions} and the policy's tokenizer has {num_tokens} "
             "tokens: make the environment with tokenizer=policy.tokenizer"
         )
+
+
+def _is_native(env: Any) -> bool:
+    """Whether the native vector environment of its MDP plays the same: its steps are textgym's."""
+    return any(
+        isinstance(env, kind) and type(env).step is kind.step and type(env).reset is kind.reset
+        for kind in (RLEnvironment, TokenVectorEnv)
+    )
 
 
 def _without_harmless_wrappers(env: Any) -> Any:
@@ -299,11 +307,13 @@ class _Collector:
 
     def _result(self) -> tuple[Rollout, Episodes]:
         lengths, problem, difficulty = self.facts
-        for name in ("log_probs", "values"):
+        for name, advice in (
+            ("log_probs", "of the policy are not finite: its weights have become too large or NaN"),
+            ("values", "of the policy are not finite: its weights have become too large or NaN"),
+            ("rewards", "of the environment are not finite: look at its reward function"),
+        ):
             if not np.isfinite(getattr(self, name)).all():
-                raise FloatingPointError(
-                    f"{name} of the policy are not finite: its weights have become too large or NaN"
-                )
+                raise FloatingPointError(f"{name} {advice}")
         rollout = Rollout(
             tokens=self._tensor(self.tokens),
             mask=self._tensor(self.mask),
@@ -357,8 +367,9 @@ def evaluate(
         options = {"problem": np.arange(envs.num_envs) % envs.mdp.bank.num_problems}
     training = policy.training
     policy.eval()
-    _, episodes = collect(
-        policy, envs, num_episodes, generator=generator, seed=seed, options=options
-    )
-    policy.train(training)
-    return episodes
+    try:
+        return collect(policy, envs, num_episodes, generator=generator, seed=seed, options=options)[
+            1
+        ]
+    finally:
+        policy.train(training)

@@ -16,6 +16,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
+from agents.config import check_ranges
 from agents.losses import policy_gradient_loss
 from agents.models import Policy
 from agents.rollout import as_vector_env, check_tokens, evaluate
@@ -46,11 +47,27 @@ class SFTConfig:
     seed: int = 0
     """Of the batches and the evaluation's sampling."""
 
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        counts = dict.fromkeys(("batch_size", "evaluate_every", "evaluate_episodes"), 1)
+        check_ranges(
+            self,
+            integers=counts | dict.fromkeys(("max_steps", "warmup_steps", "seed"), 0),
+            positive=("learning_rate", "max_grad_norm"),
+            unit=("target_success",),
+            optional=("target_success",),
+        )
+
 
 class SFTTrainer:
     """Fits a policy to reference answers."""
 
     def __init__(self, config: SFTConfig, policy: Policy) -> None:
+        config.validate()
         self.config, self.policy = config, policy
         self.optimizer = torch.optim.AdamW(
             policy.model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True

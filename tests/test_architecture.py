@@ -37,7 +37,7 @@ LAYERS = {
         ["__main__"],
     ],
     "agents": [
-        ["batch", "advantages", "losses"],
+        ["batch", "advantages", "losses", "config"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["rollout", "buffer", "forward_backward"],
         ["ppo", "grpo", "dpo", "sft", "reward_model"],

@@ -6,11 +6,15 @@ environment asks, in which order, or on any seed. Rows are made when first asked
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.error import Error
 
-from textgym.task import SPLITS, Problem, Task
+from textgym.task import SPLITS, Problem, Task, as_index
 from textgym.tokenizer import Vocabulary
 
 NUM_PROBLEMS = 2**14
@@ -23,6 +27,8 @@ task with many of them miss it with probability 1e-46."""
 PROBE_SIZE = 64
 """Problems of each level that are drawn to learn how long prompts and answers are."""
 
+LARGE_TABLE = 2**28
+"""Bytes from which a table is kept out of huge pages."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -43,6 +49,52 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+def as_seed(seed: Any) -> int | None:
+    """A seed as Gymnasium wants it, from any kind of integer; None stays None.
+
+    Raises:
+        gymnasium.error.Error: if it is negative or no integer.
+    """
+    value = as_index(seed)
+    if value is None and seed is not None:
+        raise Error(f"seed is {seed!r}, expected an integer of at least 0")
+    return value
+
+
+def as_seeds(seed: Any, num_envs: int) -> list[int | None] | None:
+    """The seed of each slot, None where it gets none; None if `seed` is.
+
+    Raises:
+        gymnasium.error.Error: if one is negative or no integer.
+        ValueError: if there are more or fewer than `num_envs`.
+    """
+    if seed is None:
+        return None
+    if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or not np.ndim(seed):
+        first = as_seed(seed)
+        return [first + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"got {len(seed)} seeds, expected num_envs={num_envs}")
+    return [as_seed(value) for value in seed]
+
+
+def as_problems(numbers: Any, num_envs: int, num_problems: int) -> np.ndarray:
+    """[N] int64: the number of each slot's problem, from one for all or one each.
+
+    Raises:
+        ValueError: if they are no such numbers.
+    """
+    given = np.asarray(numbers)
+    fits = given.ndim == 0 or given.shape == (num_envs,)
+    if not fits or given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= num_problems:
+        got = repr(numbers) if given.ndim == 0 else f"{given.dtype} of shape {given.shape}"
+        raise ValueError(
+            f"problem is {got}, expected an integer from 0 to {num_problems - 1}, or an array of "
+            f"them of shape ({num_envs},)"
+        )
+    return np.broadcast_to(given.astype(np.int64), (num_envs,))
+
+
 class ProblemBank:
     """Token tables of `num_levels * num_problems` rows; row = level * num_problems + number.
 
@@ -57,13 +109,16 @@ class ProblemBank:
         split: "train", "validation", "test", or "all" (which leaves the split out of account).
         num_problems: problems per level. Memory is used by those rows only that were asked for.
         max_prompt_tokens: P; a longer prompt is never drawn. None: the longest of a probe, rounded
-            up to a multiple of 4.
+            up to a multiple of 4. The probe looks at all splits, so that environments of the same
+            task have the same spaces, whatever they play.
         max_response_tokens: T; None: the task's own, else twice the longest reference of the probe
             (32 where there is none).
 
     Raises:
-        ValueError: for an unknown split, a split without problems, a count below one, or a
-            response budget in which a reference answer of the probe (with eos) has no room.
+        ValueError: for an unknown split, a split without problems, a count below one, a prompt
+            without tokens, or a response budget in which a reference answer of the probe (with eos)
+            has no room.
+        MemoryError: if the tables of `num_problems` have no room.
     """
 
     _TABLES = frozenset("filled prompts facts references reference_grades _problems".split())
@@ -85,15 +140,16 @@ class ProblemBank:
             ("max_prompt_tokens", max_prompt_tokens),
             ("max_response_tokens", max_response_tokens),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+            if value is not None and not as_index(value):
+                raise ValueError(f"{name} is {value!r}, expected an integer of at least 1")
         self.task, self.vocabulary, self.split = task, vocabulary, split
         self.num_levels = max(len(task.difficulties), 1)
-        self.num_problems = num_problems
-        self.num_rows = self.num_levels * num_problems
-        self.max_prompt_tokens = max_prompt_tokens or 10**9  # until the probe has told
+        self.num_problems = int(num_problems)
+        self.num_rows = self.num_levels * self.num_problems
         longest_prompt, longest_answer = self._probe()
         self.max_prompt_tokens = max_prompt_tokens or -(-longest_prompt // 4) * 4
+        for level in range(self.num_levels):
+            self._draw(level * self.num_problems)  # whatever makes this impossible is said here
         self.max_response_tokens = self._budget(max_response_tokens, longest_answer)
         replies = (task.max_turns - 1) * task.max_reply_tokens
         self.observation_length = self.max_prompt_tokens + self.max_response_tokens + replies
@@ -101,13 +157,16 @@ class ProblemBank:
 
     def _probe(self) -> tuple[int, str]:
         """The longest prompt, in tokens, and the longest reference answer of some problems."""
-        encode, longest, answer = self.vocabulary.encode, 1, ""
-        for row in range(0, self.num_rows, max(self.num_problems // PROBE_SIZE, 1)):
-            problem, tokens = self._draw(row)
-            longest = max(longest, len(tokens))
-            if len(encode(problem.answer)) > len(encode(answer)):
-                answer = problem.answer
-        return longest, answer
+        encode, longest_prompt, longest_answer, answer = self.vocabulary.encode, 1, 0, ""
+        for level in range(self.num_levels):
+            rng = np.random.Generator(np.random.PCG64([level, 0]))
+            for _ in range(PROBE_SIZE):
+                problem = self.task.draw(rng, level)
+                longest_prompt = max(longest_prompt, len(encode(problem.prompt)))
+                length = len(encode(problem.answer))
+                if length > longest_answer:
+                    longest_answer, answer = length, problem.answer
+        return longest_prompt, answer
 
     def _budget(self, asked: int | None, longest_answer: str) -> int:
         needed = len(self.vocabulary.encode(longest_answer)) + 1
@@ -123,12 +182,17 @@ class ProblemBank:
 
     def _allocate(self) -> None:
         rows, components = self.num_rows, len(self.task.rewards)
-        # np.zeros is lazy: pages of rows that nobody asks for are never touched.
-        self.filled = np.zeros(rows, dtype=bool)
-        self.prompts = np.zeros((rows, self.observation_length), dtype=np.int32)
-        self.facts = np.zeros((rows, 4), dtype=np.int64)
-        self.references = np.zeros((rows, self.max_response_tokens), dtype=np.int32)
-        self.reference_grades = np.zeros((rows, components), dtype=np.float64)
+        try:
+            self.filled = _zeros((rows,), bool)
+            self.prompts = _zeros((rows, self.observation_length), np.int32)
+            self.facts = _zeros((rows, 4), np.int64)
+            self.references = _zeros((rows, self.max_response_tokens), np.int32)
+            self.reference_grades = _zeros((rows, components), np.float64)
+        except (MemoryError, OSError, OverflowError, ValueError):
+            raise MemoryError(
+                f"num_problems={self.num_problems} at {self.num_levels} levels with observations "
+                f"of {self.observation_length} tokens have no room in memory; lower num_problems"
+            ) from None
         self._problems: dict[int, Problem] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProblemBank:
@@ -157,12 +221,12 @@ class ProblemBank:
                 self._fill(int(row))
 
     def _fill(self, row: int) -> None:
+        # Each table is written once, with what any other thread would write there.
         problem, tokens = self._draw(row)
-        self.prompts[row] = self.vocabulary.pad
-        self.prompts[row, : len(tokens)] = tokens
+        self.prompts[row] = self._padded(tokens, self.observation_length)
         level, number = divmod(row, self.num_problems)
         self.facts[row] = len(tokens), number, problem.id, level
-        self.references[row] = -1
+        reference = np.full(self.max_response_tokens, -1)
         answer = self.vocabulary.encode(problem.answer)
         # Matching tokens stand for matching text only where decoding gives the answer back, and for
         # the grade of that text only if the environment would have it graded.
@@ -172,12 +236,17 @@ class ProblemBank:
             and self.vocabulary.decode(answer) == problem.answer
             and (self.task.alphabet is None or set(self.task.alphabet).issuperset(problem.answer))
         ):
-            self.references[row] = self.vocabulary.pad
-            self.references[row, : len(answer) + 1] = [*answer, self.vocabulary.eos]
+            reference = self._padded([*answer, self.vocabulary.eos], self.max_response_tokens)
             grade = self.task.grade(problem, problem.answer)
             self.reference_grades[row] = [grade[name] for name in self.task.rewards]
+        self.references[row] = reference
         self._problems[row] = problem
         self.filled[row] = True
+
+    def _padded(self, tokens: list[int], length: int) -> np.ndarray:
+        padded = np.full(length, self.vocabulary.pad)
+        padded[: len(tokens)] = tokens
+        return padded
 
     def _draw(self, row: int) -> tuple[Problem, list[int]]:
         """Draw until a problem falls into the split and its prompt into the table."""
@@ -190,6 +259,11 @@ class ProblemBank:
             if self.split not in ("all", problem.split):
                 continue
             tokens = self.vocabulary.encode(problem.prompt)
+            if not tokens:
+                raise ValueError(
+                    f"{type(self.task).__name__} has the prompt {problem.prompt!r}, in which the "
+                    "tokenizer sees no token; expected at least one"
+                )
             if len(tokens) <= self.max_prompt_tokens:
                 return problem, tokens
             too_long += 1
@@ -204,3 +278,14 @@ class ProblemBank:
             f"{name} has no problem in {where} among {MAX_DRAWS} draws: it has too few distinct "
             "problems to be split; use split='all'"
         )
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros whose pages take up memory only once they are written to."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LARGE_TABLE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return np.zeros(shape, dtype)
+    # NumPy asks Linux for huge pages: one row, somewhere in a large table, would take up 2 MiB.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)

@@ -14,8 +14,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from textgym.bank import NUM_PROBLEMS, ProblemBank, hash64
-from textgym.task import Task
+from textgym.bank import NUM_PROBLEMS, ProblemBank, as_seed, hash64
+from textgym.task import Task, as_index, check_attributes
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
@@ -59,6 +59,7 @@ class TokenMDP:
     ) -> None:
         if not isinstance(task, Task):
             raise TypeError(f"task is {type(task).__name__}, expected a textgym.Task")
+        check_attributes(task)
         self.task = task
         self.vocabulary = Vocabulary(load_tokenizer(tokenizer))
         self.bank = ProblemBank(
@@ -77,6 +78,9 @@ class TokenMDP:
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
         self._alphabet = None if task.alphabet is None else frozenset(task.alphabet)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TokenMDP:
+        return self  # nothing in it changes, and a tokenizer takes long to copy
 
     def spaces(self) -> tuple[Box, Discrete]:
         """The observation and the action space."""
@@ -116,7 +120,7 @@ class TokenMDP:
 
     def stops(self, turn: Sequence[int]) -> bool:
         """Whether the last token of a turn completed a stop string."""
-        text = self.vocabulary.decode(turn[-self.stop_window :])
+        text = self.vocabulary.decode([int(token) for token in turn[-self.stop_window :]])
         return any(stop in text for stop in self.task.stop_strings)
 
 
@@ -124,10 +128,11 @@ class RLEnvironment(gymnasium.Env):
     """A task as a Gymnasium environment whose actions are tokens.
 
     Observation: `Box(0, V - 1, (L,), int64)`: prompt, everything since, then pad. Action:
-    `Discrete(V)`; pad, bos and unk are never legal and end the episode with the lowest reward. The
-    reward is 0 until the episode ends, then the weighted grade. eos, a stop string, the task's own
-    end and the token budget all *terminate*: the budget is part of the task and visible in the
-    observation. `truncated` is always False here (it is left to limits from outside).
+    `Discrete(V)`; special tokens but eos (pad, bos, unk, ...) are never legal: they end the episode
+    with the lowest reward. The reward is 0 until the episode ends, then the weighted grade. eos, a
+    stop string, the task's own end and the token budget all *terminate*: the budget is part of the
+    task and visible in the observation. `truncated` is always False here (it is left to limits from
+    outside).
 
     `reset(seed=..., options={"difficulty": ..., "problem": number})`: the problem is a function of
     (seed, number of episodes since that seed); a difficulty holds until the next one is given.
@@ -193,6 +198,7 @@ class RLEnvironment(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode. See the class for `options`."""
+        seed = as_seed(seed)
         number = self._read_options(options) if options else None
         super().reset(seed=seed)
         if seed is not None:
@@ -220,12 +226,14 @@ class RLEnvironment(gymnasium.Env):
         unknown = set(options) - {"difficulty", "problem"}
         if unknown:
             raise ValueError(f"unknown options {sorted(unknown)}; known: 'difficulty', 'problem'")
-        number = options.get("problem")
-        if number is not None and not 0 <= int(number) < self.mdp.bank.num_problems:
-            raise ValueError(f"problem is {number}, expected 0 to {self.mdp.bank.num_problems - 1}")
+        given, number = options.get("problem"), None
+        if given is not None:
+            number, num_problems = as_index(given), self.mdp.bank.num_problems
+            if number is None or number >= num_problems:
+                raise ValueError(f"problem is {given!r}, expected 0 to {num_problems - 1}")
         if options.get("difficulty") is not None:
             self.set_difficulty(options["difficulty"])
-        return None if number is None else int(number)
+        return number
 
     def _begin(self) -> None:
         bank = self.mdp.bank

@@ -51,6 +51,7 @@ def register_task(
             )
         name = f"{task_class.__module__}:{task_class.__qualname__}"
         _CLASSES[name] = task_class
+        _MDPS.clear()  # those of an earlier class of this name, as in a notebook's cell run again
         # Strings, not callables: EnvSpec.to_json() accepts nothing else.
         gymnasium.register(
             id,
@@ -107,9 +108,12 @@ def load_task(task: str, **kwargs: Any) -> Task:
 
     Raises:
         TypeError: if the task's constructor does not know a keyword; the message lists those known.
-        gymnasium.error.NameNotFound: for an unknown id; the message suggests a near one.
+        ValueError: for an id of another kind of environment, or a class that does not exist.
+        gymnasium.error.Error: for an unknown id; the message suggests a near one.
     """
-    if task not in _CLASSES and "-v" in task:
+    if not isinstance(task, str):
+        raise TypeError(f"task is {task!r}, expected an id or a 'module:Class' name")
+    if task not in _CLASSES and ("-v" in task or ":" not in task):
         defaults = find_spec(task).kwargs
         kwargs = {**{k: v for k, v in defaults.items() if k not in _SETTINGS}, **kwargs}
         task = kwargs.pop("task")
@@ -131,7 +135,9 @@ def task_class(name: str) -> type[Task]:
         module, _, path = name.partition(":")
         found: Any = importlib.import_module(module)
         for part in path.split("."):
-            found = getattr(found, part)
+            found = getattr(found, part, None)
+        if not (isinstance(found, type) and issubclass(found, Task)):
+            raise ValueError(f"task is {name!r}, but {module} has no Task class {path!r}")
         _CLASSES[name] = found
     return _CLASSES[name]
 

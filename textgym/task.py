@@ -6,6 +6,8 @@ Nothing here knows of tokens, environments or learners.
 from __future__ import annotations
 
 import hashlib
+import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +36,9 @@ class Problem:
             raise ValueError(
                 f"Problem.prompt is {self.prompt!r}, expected a text of at least one character"
             )
+        for name, text in (("answer", self.answer), ("key", self.key)):
+            if not isinstance(text, str):
+                raise TypeError(f"Problem.{name} is {text!r}, expected a text")
 
     @property
     def id(self) -> int:
@@ -126,8 +131,8 @@ class Task(ABC):
         if isinstance(difficulty, str):
             if difficulty in names:
                 return names.index(difficulty)
-        elif not isinstance(difficulty, bool) and 0 <= int(difficulty) < max(len(names), 1):
-            return int(difficulty)
+        elif (position := as_index(difficulty)) is not None and position < max(len(names), 1):
+            return position
         known = f"one of {list(names)} or 0 to {len(names) - 1}" if names else "nothing: it has one"
         raise ValueError(
             f"{type(self).__name__} has no difficulty {difficulty!r}; expected {known}"
@@ -147,6 +152,87 @@ class Task(ABC):
         """The lowest and the highest reward of an episode, from the weights."""
         weights = list(self.rewards.values())
         return sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights)
+
+
+def check_attributes(task: Task) -> None:
+    """Refuse a task whose class attributes no environment can play.
+
+    Raises:
+        ValueError: which says what is wrong with which attribute.
+    """
+    for check in (check_rewards, check_difficulties, check_limits, check_texts):
+        check(task)
+
+
+def check_rewards(task: Task) -> None:
+    """`rewards` maps at least one name to a finite weight."""
+    rewards = task.rewards
+    if not isinstance(rewards, Mapping) or not rewards:
+        raise ValueError(f"rewards is {rewards!r}, expected a mapping of names to weights")
+    for name, weight in rewards.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"rewards has the component {name!r}, expected a name")
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ValueError(f"rewards[{name!r}] is {weight!r}, expected a number")
+        if not math.isfinite(weight):
+            raise ValueError(f"rewards[{name!r}] is {weight}, expected a finite weight")
+
+
+def check_difficulties(task: Task) -> None:
+    """`difficulties` is a tuple of unique names, and `default_difficulty` one of them or None."""
+    names, default = task.difficulties, task.default_difficulty
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"difficulties is {names!r}, expected a tuple of names")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"difficulties has {twice[0]!r} twice, expected unique names")
+    if default is not None and default not in names:
+        raise ValueError(
+            f"default_difficulty is {default!r}, expected None or one of {list(names)}"
+        )
+
+
+def check_limits(task: Task) -> None:
+    """Budgets are positive, and a task has room for replies if and only if it is a dialogue."""
+    for name, least in (("max_turns", 1), ("max_reply_tokens", 0), ("max_response_tokens", 1)):
+        value = getattr(task, name)
+        if name == "max_response_tokens" and value is None:
+            continue
+        count = as_index(value)
+        if count is None or count < least:
+            raise ValueError(f"{name} is {value!r}, expected an integer of at least {least}")
+    if task.max_turns > 1 and not task.max_reply_tokens:
+        raise ValueError(
+            f"max_turns is {task.max_turns} but max_reply_tokens 0, so replies have no room"
+        )
+    if task.max_turns == 1 and task.max_reply_tokens:
+        raise ValueError(
+            f"max_reply_tokens is {task.max_reply_tokens} but max_turns 1, so there are no replies"
+        )
+
+
+def check_texts(task: Task) -> None:
+    """`stop_strings` and `alphabet` are made of texts that are not empty."""
+    stops, alphabet = task.stop_strings, task.alphabet
+    if not isinstance(stops, tuple | list):
+        raise ValueError(f"stop_strings is {stops!r}, expected a tuple of texts")
+    for stop in stops:
+        if not isinstance(stop, str) or not stop:
+            raise ValueError(f"stop_strings has {stop!r}, expected texts that are not empty")
+    if alphabet is not None and not (isinstance(alphabet, str) and alphabet):
+        raise ValueError(f"alphabet is {alphabet!r}, expected None or a text of its characters")
+
+
+def as_index(value: Any) -> int | None:
+    """A count or position as an int, from any kind of integer; None for what is none or negative.
+
+    True, 3.7 and "3" are no integers: taken for one, they would hide a mistake.
+    """
+    try:
+        index = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        return None
+    return index if index >= 0 else None
 
 
 def _hash63(text: str) -> int:

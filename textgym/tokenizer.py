@@ -102,15 +102,14 @@ def load_tokenizer(tokenizer: str | Tokenizer) -> Tokenizer:
     What has the built-in tokenizer's vocabulary gives the built-in one, which is faster.
 
     Raises:
-        ValueError: if the tokenizer has no eos token, without which no response could end.
+        ValueError: if there is no tokenizer of this name, or the tokenizer has no eos token,
+            without which no response could end.
         TypeError: if the object is no tokenizer.
     """
     if isinstance(tokenizer, str):
         if tokenizer == "char":
             return CharTokenizer()
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        tokenizer = _from_pretrained(tokenizer)
     if not isinstance(tokenizer, Tokenizer):
         raise TypeError(
             f"tokenizer is {type(tokenizer).__name__}, expected 'char', a Hugging Face name, or an "
@@ -126,6 +125,18 @@ def load_tokenizer(tokenizer: str | Tokenizer) -> Tokenizer:
         if getattr(tokenizer, "get_vocab", dict)() == built_in.get_vocab():
             return built_in
     return tokenizer
+
+
+def _from_pretrained(name: str) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"tokenizer is {name!r}, expected 'char', a folder or a Hugging Face name: {reason}"
+        ) from None
 
 
 def _ids(tokenizer: Tokenizer) -> tuple[int | None, ...]:
@@ -144,12 +155,13 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.size = len(tokenizer)
         self.eos = int(tokenizer.eos_token_id)
         pad = tokenizer.pad_token_id
         self.pad = self.eos if pad is None else int(pad)
-        self.illegal = np.zeros(self.size, dtype=bool)
         added = getattr(tokenizer, "added_tokens_decoder", {})  # those of a Hugging Face tokenizer
+        # Where the ids of added tokens leave gaps, the highest one is above len(tokenizer).
+        self.size = max(len(tokenizer), 1 + max([self.eos, self.pad, *added]))
+        self.illegal = np.zeros(self.size, dtype=bool)
         special = {i for i, token in added.items() if token.special}
         special |= {pad, tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None)}
         # Some tokenizers use eos as pad, bos or unk; eos must stay legal, or nothing could end.

@@ -15,9 +15,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.bank import hash64
+from textgym.bank import as_problems, as_seeds, hash64
 from textgym.core import EOS, ILLEGAL, STOP_REASONS, TokenMDP
-from textgym.task import Task
+from textgym.task import Task, as_index
 from textgym.tokenizer import CharTokenizer
 from textgym.turns import Turns
 
@@ -63,10 +63,10 @@ class TokenVectorEnv(VectorEnv):
         difficulty: str | int | None = None,
         **settings: Any,
     ) -> None:
-        if num_envs < 1 or group_size < 1 or num_envs % group_size:
+        if not as_index(num_envs) or not as_index(group_size) or num_envs % group_size:
             raise ValueError(
-                f"num_envs={num_envs} and group_size={group_size}: expected both at least 1 and "
-                "num_envs a multiple of group_size"
+                f"num_envs={num_envs!r} and group_size={group_size!r}: expected integers of at "
+                "least 1, and num_envs a multiple of group_size"
             )
         if isinstance(task, TokenMDP) and settings:
             raise TypeError(
@@ -94,6 +94,7 @@ class TokenVectorEnv(VectorEnv):
         self._idle = np.arange(num)  # slots whose episodes are over
         self._streams = np.zeros(num, dtype=np.uint64)
         self._seeded = np.zeros(num, dtype=bool)
+        self._started = False  # whether every slot has been reset at least once
         self._episodes = np.zeros(num, dtype=np.int64)
         self._draws = np.zeros((num, DRAWS_AHEAD), dtype=np.int64)
         self._budget_columns = np.arange(mdp.budget)
@@ -126,11 +127,14 @@ class TokenVectorEnv(VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode in every slot, or in those of `options["reset_mask"]`."""
         options = dict(options or {})
-        mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
+        mask = _as_mask(options.pop("reset_mask", None), self.num_envs)
         level, numbers = self._read_options(options)
+        seeds = as_seeds(seed, self.num_envs)
+        if seeds and np.ndim(seed) == 0:
+            super().reset(seed=seeds[0])
         slots = mask.nonzero()[0]
         self._episodes[slots] += 1
-        self._seed(slots, seed)
+        self._seed(slots, seeds)
         if level is not None:
             self._levels[slots] = level
         infos: dict[str, Any] = {}
@@ -140,30 +144,23 @@ class TokenVectorEnv(VectorEnv):
         self._idle = self._idle[~mask[self._idle]]
         return self._tokens.copy(), infos
 
-    def _seed(self, slots: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
+    def _seed(self, slots: np.ndarray, seeds: list[int | None] | None) -> None:
         """Give seeds to the slots that get one, and to those that never had one."""
-        if seed is None and self._seeded.all():
+        if seeds is None and self._seeded.all():
             return
-        leaders = slots - slots % self.group_size
+        seeds = seeds or [None] * self.num_envs
+        given = np.array([value is not None for value in seeds])
+        if not self._seeded.any():
+            # For all slots at once: those of a group that start later have the seed of its first.
+            self._streams[:] = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
         streams = self._streams.copy()
-        given = np.zeros(self.num_envs, dtype=bool)
-        if isinstance(seed, int | np.integer):
-            super().reset(seed=int(seed))
-            streams = np.uint64(int(seed) % 2**64) + np.arange(self.num_envs, dtype=np.uint64)
-            given[:] = True
-        elif seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(f"got {len(seed)} seeds, expected num_envs={self.num_envs}")
-            given[:] = [value is not None for value in seed]
-            streams[given] = [int(value) % 2**64 for value in seed if value is not None]
-        unknown = ~given & ~self._seeded
-        if unknown.any():
-            drawn = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
-            streams[unknown] = drawn[unknown]
+        streams[given] = [value % 2**64 for value in seeds if value is not None]
+        leaders = slots - slots % self.group_size
         fresh = given[leaders] | ~self._seeded[slots]
         self._streams[slots[fresh]] = streams[leaders[fresh]]
         self._episodes[slots[fresh]] = 0
         self._seeded[slots] = True
+        self._started = bool(self._seeded.all())
 
     def _read_options(self, options: dict[str, Any]) -> tuple[int | None, np.ndarray | None]:
         unknown = set(options) - {"difficulty", "problem"}
@@ -176,10 +173,7 @@ class TokenVectorEnv(VectorEnv):
             level = self.mdp.task.difficulty_index(level)
         numbers = options.get("problem")
         if numbers is not None:
-            numbers = np.broadcast_to(np.asarray(numbers, dtype=np.int64), (self.num_envs,))
-            last = self.mdp.bank.num_problems - 1
-            if numbers.min() < 0 or numbers.max() > last:
-                raise ValueError(f"problem is {options['problem']}, expected 0 to {last}")
+            numbers = as_problems(numbers, self.num_envs, self.mdp.bank.num_problems)
         return level, numbers
 
     @property
@@ -233,8 +227,13 @@ class TokenVectorEnv(VectorEnv):
         """Append one token to every slot that is in an episode.
 
         Raises:
+            gymnasium.error.ResetNeeded: if a slot has never been reset.
             gymnasium.error.InvalidAction: if `actions` is no [N] array of token ids.
         """
+        if not self._started:
+            raise gymnasium.error.ResetNeeded(
+                "some slots have no episode: call reset() before step()"
+            )
         actions = self._checked(actions)
         idle = self._idle
         if idle.size:
@@ -364,12 +363,19 @@ class TokenVectorEnv(VectorEnv):
         return np.tile(~self.mdp.vocabulary.illegal, (self.num_envs, 1))
 
 
-def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
+def _as_mask(mask: Any, num_envs: int) -> np.ndarray:
+    """[N] bool: the slots of a `reset_mask`; all of them if it is None.
+
+    Raises:
+        ValueError: if it is no such array or selects no slot.
+    """
     if mask is None:
         return np.ones(num_envs, dtype=bool)
     if getattr(mask, "dtype", None) != np.bool_ or mask.shape != (num_envs,):
+        given = getattr(mask, "dtype", type(mask).__name__)
         raise ValueError(
-            f"options['reset_mask'] is {mask!r}, expected a bool array of shape ({num_envs},)"
+            f"options['reset_mask'] is {given} of shape {np.shape(mask)}, expected a bool array of "
+            f"shape ({num_envs},)"
         )
     if not mask.any():
         raise ValueError("options['reset_mask'] selects no slot")
@@ -377,6 +383,11 @@ def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
 
 
 def _as_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """An autoreset mode from itself or its value.
+
+    Raises:
+        ValueError: if there is no such mode; the message lists those that exist.
+    """
     try:
         return AutoresetMode(mode)
     except ValueError:

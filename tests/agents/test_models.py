@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -72,18 +73,18 @@ def episodes() -> tuple[Tensor, Tensor]:
 
 
 @cache
-def exact_model(make: type | object) -> Policy:
+def exact_model(make: Callable[[], Policy]) -> Policy:
     """The policy in double precision."""
     return copy.deepcopy(make()).double()
 
 
-def value_by_hand(policy: Policy, output: object) -> float:
+def value_by_hand(policy: Policy, state: list[float]) -> float:
     """A linear function of the last state, shifted to mean 0 and scaled to norm 1."""
-    state, head = output.hidden_states[-1][0, -1].tolist(), policy.value_head
     mean = sum(state) / len(state)
     norm = math.sqrt(sum((x - mean) ** 2 for x in state))
     features = [(x - mean) / norm for x in state]
-    return sum(map(operator.mul, features, head.weight[0].tolist()), start=head.bias.item())
+    weight, bias = policy.value_head.weight[0].tolist(), policy.value_head.bias.item()
+    return sum(map(operator.mul, features, weight), start=bias)
 
 
 def by_hand(policy: Policy, prefix: list[int], token: int, temperature: float) -> tuple[float, ...]:
@@ -94,11 +95,12 @@ def by_hand(policy: Policy, prefix: list[int], token: int, temperature: float) -
     weights = {a: math.exp(logits[a] / temperature) for a in range(100) if a not in (PAD, BOS, UNK)}
     total = sum(weights.values())
     entropy = -sum(w / total * math.log(w / total) for w in weights.values())
-    return math.log(weights[token] / total), entropy, value_by_hand(policy, output)
+    value = value_by_hand(policy, output.hidden_states[-1][0, -1].tolist())
+    return math.log(weights[token] / total), entropy, value
 
 
 @cache
-def expected(make, temperature: float) -> TokenStats:
+def expected(make: Callable[[], Policy], temperature: float) -> TokenStats:
     """What a plain loop says of `episodes`, in double precision."""
     policy, (tokens, mask) = exact_model(make), episodes()
     results = torch.zeros(3, *tokens.shape, dtype=torch.float64)

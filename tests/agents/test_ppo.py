@@ -142,7 +142,7 @@ def test_the_ratio_is_1_up_to_the_rounding_of_cached_decoding_before_any_update(
 def test_the_first_update_of_an_iteration_begins_at_ratio_1_and_the_next_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trainer, ratios = new_trainer(learning_rate=1e-2), []
+    trainer, ratios = new_trainer(learning_rate=1e-2, temperature=0.8), []
     loss = trainer.loss
 
     def watched(minibatch: Minibatch, *, count: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -502,7 +502,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_name_and_keeps_the_las
     env = TransformReward(RLEnvironment(WORDS), lambda reward: reward * Poisoned.reward)
     with pytest.raises(FloatingPointError) as error:
         trainer.train(env)
-    assert str(error.value).startswith(f"{quantity} in iteration 3: ")
+    assert str(error.value).startswith(f"iteration 3: {quantity}")
     assert "\n" not in str(error.value)
     assert len(after) == 2 and trainer.iteration == 2
 
@@ -535,16 +535,19 @@ AT_LEAST_ONE = (
     "gradient_accumulation_steps",
 )
 POSITIVE = ("learning_rate", "clip_param", "max_grad_norm", "temperature")
-OPTIONAL = ("num_envs", "value_clip_param", "kl_target", "target_kl")
+OPTIONAL = ("value_clip_param", "kl_target", "target_kl")
+NON_NEGATIVE = ("kl_coef", "value_coef", "entropy_coef")
+FROM_ZERO = ("checkpoint_every", "warmup_iterations", "seed")
+UNIT = ("gamma", "gae_lambda")
 INVALID = [
-    *((name, 0, "expected at least 1") for name in AT_LEAST_ONE),
-    *((name, x, "expected a positive number") for name in POSITIVE for x in (0.0, -1.0, math.nan)),
-    *((name, math.inf, "expected a positive number") for name in POSITIVE),
-    *((name, 0, "expected positive or None") for name in OPTIONAL),
-    *((name, x, "expected from 0 to 1") for name in ("gamma", "gae_lambda") for x in (-0.1, 1.1)),
-    *((name, -0.1, "expected at least 0") for name in ("kl_coef", "value_coef")),
-    ("checkpoint_every", -1, "expected at least 0"),
-    ("num_minibatches", 13, f"expected at most batch_size, {BATCH_SIZE}"),
+    *((name, x, "an integer of at least 1") for name in AT_LEAST_ONE for x in (0, 2.5, True)),
+    *((name, x, "a positive number") for name in POSITIVE for x in (0.0, -1.0, math.nan, math.inf)),
+    *((name, 0, "a positive number or None") for name in OPTIONAL),
+    ("num_envs", 0, "an integer of at least 1 or None"),
+    *((name, x, "a number from 0 to 1") for name in UNIT for x in (-0.1, 1.1, math.nan)),
+    *((name, x, "a number of at least 0") for name in NON_NEGATIVE for x in (-0.1, math.inf)),
+    *((name, x, "an integer of at least 0") for name in FROM_ZERO for x in (-1, 2**64)),
+    ("num_minibatches", 13, f"at most batch_size, {BATCH_SIZE}"),
 ]
 
 
@@ -554,7 +557,7 @@ def test_an_invalid_value_is_refused_in_one_line(name: str, value: float, expect
     setattr(config, name, value)
     with pytest.raises(ValueError) as error:
         PPOTrainer(config, new_policy(), show=False)
-    assert str(error.value) == f"{name} is {value}, {expected}"
+    assert str(error.value) == f"{name} is {value!r}, expected {expected}"
 
 
 def test_the_defaults_are_valid() -> None:

@@ -46,6 +46,7 @@ class Lengths(Task):
 
     stop_strings = tuple(CharTokenizer.characters)  # so every token is a turn
     max_turns = max_response_tokens = 12
+    max_reply_tokens = 1
 
     def sample(self, rng):
         return Problem(prompt=f"{rng.integers(10**6)}", answer=str(rng.choice([1, 2, 12])))

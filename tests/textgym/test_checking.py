@@ -67,7 +67,7 @@ def test_the_report_prints_as_a_table_and_raises_its_errors() -> None:
 def test_what_is_no_task_is_refused() -> None:
     with pytest.raises(TypeError, match="expected an instance of textgym.Task"):
         check_task(Sum)
-    with pytest.raises(ValueError, match="num_problems is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="num_problems is 0, expected an integer"):
         check_task(Sum(), num_problems=0)
     with pytest.raises(TypeError, match="expected an id or a gymnasium.Env"):
         check_env(Sum())

@@ -130,7 +130,7 @@ def test_check_exits_with_1_for_a_broken_task() -> None:
         (("play", "TextMath-v0", "--difficulty", "hard"), "no difficulty 'hard'; expected one of"),
         (("play", "TextMath-v0", "--difficulty", "9"), "no difficulty 9; expected one of"),
         (("play", "TextMath-v0", "--split", "dev"), "split is 'dev', expected one of ['train'"),
-        (("play", "TextMath-v0", "--seed", "-1"), "greater or equal to zero"),
+        (("play", "TextMath-v0", "--seed", "-1"), "seed is -1, expected an integer of at least 0"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:

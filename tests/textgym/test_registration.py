@@ -33,6 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
         ),
         (lambda: gym.make("TextMth-v0"), gym.error.NameNotFound, "Did you mean: `TextMath`"),
         (lambda: textgym.load_task("CartPole-v1"), ValueError, "CartPole-v1 is no text task"),
+        (lambda: textgym.load_task("TextMath"), gym.error.Error, "id: TextMath"),
+        (lambda: textgym.load_task(TextMath()), TypeError, "expected an id or a 'module:Class'"),
+        (lambda: textgym.load_task("textgym.tasks:Nil"), ValueError, "no Task class 'Nil'"),
+        (lambda: gym.make("TextMath-v0", tokenizer="/no/folder"), ValueError, "tokenizer is '/no"),
     ],
 )
 def test_a_wrong_id_or_keyword_is_one_clear_line(
@@ -92,3 +96,20 @@ def test_keywords_that_only_print_the_same_do_not_share_problems() -> None:
     envs = [gym.make("Words-test-v0", words=words).unwrapped for words in (first, second)]
     prompts = [problem_of(env, env.reset(seed=0)[1]).prompt for env in envs]
     assert prompts[0].endswith(" 0.0") and prompts[1].endswith(" 1.0")
+
+
+def test_a_class_registered_again_takes_the_place_of_the_earlier_one() -> None:
+    """As in a notebook whose cell runs twice while an environment of the first run is alive."""
+
+    def define(text: str) -> gym.Env:
+        class Again(Echo):
+            def sample(self, rng):
+                return Problem(prompt=f"{text} {rng.integers(1000)}", answer="a")
+
+        gym.registry.pop("Again-test-v0", None)
+        textgym.register_task("Again-test-v0")(Again)
+        return gym.make("Again-test-v0").unwrapped
+
+    envs = [define("first"), define("second")]
+    prompts = [problem_of(env, env.reset(seed=0)[1]).prompt for env in envs]
+    assert prompts[0].startswith("first") and prompts[1].startswith("second")

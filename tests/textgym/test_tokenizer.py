@@ -131,6 +131,14 @@ def test_every_special_token_but_eos_is_illegal() -> None:
     assert legal_tokens(tokenizer) == [2, *LEGAL, 102]
 
 
+def test_an_added_token_above_the_count_of_tokens_has_its_place() -> None:
+    class Gap(CharTokenizer):
+        eos_token_id = 150
+
+    vocabulary = Vocabulary(Gap())
+    assert vocabulary.size == len(vocabulary.illegal) == 151 and not vocabulary.illegal[150]
+
+
 def test_in_alphabet_finds_the_tokens_made_of_these_characters() -> None:
     inside = Vocabulary(CHAR).in_alphabet("0123456789-")
     assert inside[CHAR.encode("0123456789-")].all()

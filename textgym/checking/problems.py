@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from textgym import task as attributes
 from textgym.bank import MAX_DRAWS
 from textgym.checking.report import Flaw, Report, shown, undisturbed
 from textgym.task import SPLITS, Problem, Task
@@ -66,65 +65,41 @@ class Sample:
 
 def check_rewards(sample: Sample, report: Report) -> str:
     """`rewards` maps at least one name to a finite weight, one of them positive."""
-    rewards = sample.task.rewards
-    if not isinstance(rewards, Mapping) or not rewards:
-        raise Flaw(f"rewards is {shown(rewards)}, expected a mapping of names to weights")
-    for name, weight in rewards.items():
-        if not isinstance(name, str) or not name:
-            raise Flaw(f"rewards has the component {shown(name)}, expected a name")
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise Flaw(f"rewards[{name!r}] is {shown(weight)}, expected a number")
-        if not math.isfinite(weight):
-            raise Flaw(f"rewards[{name!r}] is {weight}, expected a finite weight")
+    _declared(attributes.check_rewards, sample.task)
     low, high = sample.task.reward_range
     if high <= 0:
         raise Flaw(f"the highest reward is {high}, expected a component with a positive weight")
-    return f"{', '.join(rewards)}: rewards from {low:g} to {high:g}"
+    return f"{', '.join(sample.task.rewards)}: rewards from {low:g} to {high:g}"
 
 
 def check_difficulties(sample: Sample, report: Report) -> str:
     """`difficulties` is a tuple of unique names, and `default_difficulty` one of them or None."""
-    names, default = sample.task.difficulties, sample.task.default_difficulty
-    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
-        raise Flaw(f"difficulties is {shown(names)}, expected a tuple of names")
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise Flaw(f"difficulties has {twice!r} twice, expected unique names")
-    if default is not None and default not in names:
-        raise Flaw(f"default_difficulty is {default!r}, expected None or one of {list(names)}")
+    _declared(attributes.check_difficulties, sample.task)
+    names = sample.task.difficulties
     return f"{len(names)} levels: {', '.join(names)}" if names else "one level"
 
 
 def check_limits(sample: Sample, report: Report) -> str:
     """Budgets are positive, and a task has room for replies if and only if it is a dialogue."""
     task = sample.task
-    for name, least in (("max_turns", 1), ("max_reply_tokens", 0), ("max_response_tokens", 1)):
-        value = getattr(task, name)
-        if name == "max_response_tokens" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise Flaw(f"{name} is {shown(value)}, expected an integer of at least {least}")
-    if task.max_turns > 1 and not task.max_reply_tokens:
-        raise Flaw(f"max_turns is {task.max_turns} but max_reply_tokens 0, so replies have no room")
-    if task.max_turns == 1 and task.max_reply_tokens:
-        raise Flaw(
-            f"max_reply_tokens is {task.max_reply_tokens} but max_turns 1, so there are no replies"
-        )
+    _declared(attributes.check_limits, task)
     budget = "any number of" if task.max_response_tokens is None else task.max_response_tokens
     return f"{budget} response tokens, turns: {task.max_turns}"
 
 
 def check_texts(sample: Sample, report: Report) -> str:
     """`stop_strings` and `alphabet` are made of texts that are not empty."""
+    _declared(attributes.check_texts, sample.task)
     stops, alphabet = sample.task.stop_strings, sample.task.alphabet
-    if not isinstance(stops, tuple | list):
-        raise Flaw(f"stop_strings is {shown(stops)}, expected a tuple of texts")
-    for stop in stops:
-        if not isinstance(stop, str) or not stop:
-            raise Flaw(f"stop_strings has {shown(stop)}, expected texts that are not empty")
-    if alphabet is not None and not (isinstance(alphabet, str) and alphabet):
-        raise Flaw(f"alphabet is {shown(alphabet)}, expected None or a text of its characters")
     return f"stop strings: {list(stops)}, alphabet: {shown(alphabet)}"
+
+
+def _declared(check: Callable[[Task], None], task: Task) -> None:
+    """Run a check that every environment makes when it is made."""
+    try:
+        check(task)
+    except ValueError as error:
+        raise Flaw(str(error)) from None
 
 
 # -------------------------------------------------------------------- problems

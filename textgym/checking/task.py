@@ -7,7 +7,7 @@ from collections.abc import Callable
 from textgym.checking import grades, problems
 from textgym.checking.problems import Sample
 from textgym.checking.report import Report, shown
-from textgym.task import Task
+from textgym.task import Task, as_index
 from textgym.tokenizer import Tokenizer, load_tokenizer
 
 STEPS: tuple[tuple[Callable[[Sample, Report], str], ...], ...] = (
@@ -61,8 +61,8 @@ def check_task(
     """
     if not isinstance(task, Task):
         raise TypeError(f"task is {shown(task)}, expected an instance of textgym.Task")
-    if num_problems < 1:
-        raise ValueError(f"num_problems is {num_problems}, expected at least 1")
+    if not as_index(num_problems):
+        raise ValueError(f"num_problems is {num_problems!r}, expected an integer of at least 1")
     report = Report(f"check_task({type(task).__name__})")
     sample = Sample(task, load_tokenizer(tokenizer), num_problems, seed)
     for step in STEPS:
