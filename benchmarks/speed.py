@@ -127,7 +127,7 @@ def _native(env_id: str, num_envs: int, mode: AutoresetMode, policy: str) -> Cal
     """A recorded game on the native vector environment, replayed from its beginning."""
     envs = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode=mode)
     disabled = mode is AutoresetMode.DISABLED
-    num_steps = max(200, 50_000 // num_envs)
+    num_steps = max(400, 50_000 // num_envs)
 
     def run() -> int:
         envs.reset(seed=0)

@@ -101,7 +101,8 @@ class ProblemBank:
     prompts [rows, L] int32: an episode's first observation, the prompt and then pad;
     facts [rows, 4] int64: the prompt's length, the problem's number, its id, its level;
     references [rows, T] int32: the reference answer, eos, pad (-1 throughout where there is none);
-    reference_grades [rows, K] float64: what the task's grade says of its own reference answer.
+    reference_grades [rows, K] float64: what the task's grade says of its own reference answer;
+    answers [rows] object: the reference answer's text.
 
     Args:
         task: where the problems come from.
@@ -121,7 +122,9 @@ class ProblemBank:
         MemoryError: if the tables of `num_problems` have no room.
     """
 
-    _TABLES = frozenset("filled prompts facts references reference_grades _problems".split())
+    _TABLES = frozenset(
+        "filled prompts facts references reference_grades answers _problems".split()
+    )
 
     def __init__(
         self,
@@ -188,6 +191,7 @@ class ProblemBank:
             self.facts = _zeros((rows, 4), np.int64)
             self.references = _zeros((rows, self.max_response_tokens), np.int32)
             self.reference_grades = _zeros((rows, components), np.float64)
+            self.answers = np.empty(rows, dtype=object)
         except (MemoryError, OSError, OverflowError, ValueError):
             raise MemoryError(
                 f"num_problems={self.num_problems} at {self.num_levels} levels with observations "
@@ -216,7 +220,7 @@ class ProblemBank:
         if len(self._problems) == self.num_rows:
             return
         filled = self.filled.take(rows)
-        if not filled.all():
+        if not np.logical_and.reduce(filled):
             for row in np.unique(rows[~filled]):
                 self._fill(int(row))
 
@@ -240,6 +244,7 @@ class ProblemBank:
             grade = self.task.grade(problem, problem.answer)
             self.reference_grades[row] = [grade[name] for name in self.task.rewards]
         self.references[row] = reference
+        self.answers[row] = problem.answer
         self._problems[row] = problem
         self.filled[row] = True
 

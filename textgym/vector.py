@@ -23,7 +23,7 @@ from textgym.turns import Turns
 
 _REASON_NAMES = np.array(STOP_REASONS, dtype=object)
 
-DRAWS_AHEAD = 64
+DRAWS_AHEAD = 128
 """Episodes whose problems are drawn at once for a slot, a power of two: hashing takes a dozen array
 operations."""
 
@@ -260,7 +260,7 @@ class TokenVectorEnv(VectorEnv):
             )
         actions = given.astype(np.int64)
         # As unsigned numbers, negative ids are huge: one look finds both kinds of bad id.
-        if actions.view(np.uint64).max() >= self.mdp.vocabulary.size:
+        if np.maximum.reduce(actions.view(np.uint64)) >= self.mdp.vocabulary.size:
             raise gymnasium.error.InvalidAction(
                 f"actions reach from {given.min()} to {given.max()}, expected token ids from 0 to "
                 f"{self.mdp.vocabulary.size - 1}"
@@ -311,23 +311,28 @@ class TokenVectorEnv(VectorEnv):
         """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
         mdp, rows = self.mdp, self._rows.take(slots)
         if self._turns is not None:
-            texts = [self._turns.response(slot) for slot in slots.tolist()]
+            texts = np.array([self._turns.response(slot) for slot in slots.tolist()], dtype=object)
             grades = np.zeros((len(slots), len(mdp.components)))
-            unknown = reasons.take(slots) != ILLEGAL
+            unknown = (reasons.take(slots) != ILLEGAL).nonzero()[0]
         else:
             # Fewer tokens than the budget leave pad behind the end, in the references too: equal
-            # tokens are the reference answer, whose grade is known.
+            # tokens are the reference answer, whose text and grade are known.
             first = self._limit.take(slots) - mdp.budget
             responses = self._flat.take(first[:, None] + self._budget_columns)
             same = responses == mdp.bank.references.take(rows, axis=0)
             exact = np.logical_and.reduce(same, axis=1)
             grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
-            texts = mdp.vocabulary.decode_rows(responses, self._cursor.take(slots) - first)
-            known = exact | (reasons.take(slots) == ILLEGAL)
-            if self._worthless is not None:
-                known |= np.logical_or.reduce(self._worthless.take(responses), axis=1)
-            unknown = ~known
-        for i in unknown.nonzero()[0].tolist():
+            texts = mdp.bank.answers.take(rows)
+            unknown = (~exact).nonzero()[0]
+            if unknown.size:
+                others, responses = slots.take(unknown), responses.take(unknown, axis=0)
+                lengths = self._cursor.take(others) - first.take(unknown)
+                texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
+                hopeful = reasons.take(others) != ILLEGAL
+                if self._worthless is not None:
+                    hopeful &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
+                unknown = unknown[hopeful]
+        for i in unknown.tolist():
             turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
             grades[i] = mdp.grade(int(rows[i]), turns)
         self._write_ending(slots, reasons, texts, grades, infos)
@@ -340,7 +345,7 @@ class TokenVectorEnv(VectorEnv):
         self,
         slots: np.ndarray,
         reasons: np.ndarray,
-        texts: list[str],
+        texts: np.ndarray,
         grades: np.ndarray,
         infos: dict[str, Any],
     ) -> None:
