@@ -89,10 +89,10 @@ class Evaluation:
 
     policy: str
     """A run, tiny (the embedded model), a Hugging Face name, or a folder."""
-    env: str
-    """Id of the environment, such as TextMath-v0."""
+    env: str | None = None
+    """Id of the environment, such as TextMath-v0 (None: the run's own)."""
     difficulty: int | str | None = None
-    """Name or position of the task's level (None: the task's default)."""
+    """Name or position of the task's level (None: the run's own, else the task's default)."""
     split: Literal["train", "validation", "test"] = "test"
     """Whose problems; those of test are never trained on."""
     episodes: int = runs.TEST_EPISODES
@@ -106,9 +106,9 @@ class Evaluation:
 
     def check(self) -> None:
         """Raise UserError if something is out of its range."""
-        for name in ("episodes", "threads"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name, least in (("episodes", 1), ("threads", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}, expected at least {least}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,9 +168,7 @@ def train_ppo(run: Run, config: PPOConfig) -> None:
     folder = run.out if run.resume else runs.new_folder(run.out, run.env, "ppo", config.seed)
     again = f"python -m agents ppo --resume --out {shlex.quote(str(folder))}"
     try:
-        if run.resume:
-            runs.go_on(folder, settings)
-        else:
+        if not run.resume:
             runs.start(folder, settings)
         policy = runs.policy_of(str(folder / runs.INITIAL))
         env = runs.env_of(run.env, policy, **settings["env_kwargs"])
@@ -178,6 +176,12 @@ def train_ppo(run: Run, config: PPOConfig) -> None:
         if (folder / FILE_NAME).exists():
             trainer.load_checkpoint()
         first, last = trainer.iteration + 1, config.num_iterations
+        if first > last + 1:
+            raise UserError(
+                f"num_iterations is {last}, expected at least {first - 1}: so many are done already"
+            )
+        if run.resume:
+            runs.go_on(folder, settings)
         print(f"{run.env}: iterations {first} to {last}, into {folder}", flush=True)
         trainer.train(env)
         _show(runs.finish(folder, trainer), folder)
@@ -200,16 +204,21 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     torch.set_num_threads(given.threads)
     policy = runs.policy_of(given.policy)
-    env = runs.env_of(given.env, policy, split=given.split, **_env_kwargs(given.difficulty))
-    episodes = play(policy, env, num_episodes=given.episodes, greedy=given.greedy, seed=given.seed)
+    env_id, difficulty = runs.task_of(given.policy, given.env, given.difficulty)
+    env = runs.env_of(env_id, policy, split=given.split, **_env_kwargs(difficulty))
+    with runs.user_errors(ValueError, prefix=f"{given.policy} cannot play {env_id}: "):
+        episodes = play(
+            policy, env, num_episodes=given.episodes, greedy=given.greedy, seed=given.seed
+        )
     success, level = float(episodes.success.mean()), runs.difficulty_of(env)
     error = float(episodes.success.std()) / math.sqrt(given.episodes)
-    where = ", ".join(filter(None, [given.env, level, f"{given.split} split"]))
+    where = ", ".join(filter(None, [env_id, level, f"{given.split} split"]))
     how = "greedy" if given.greedy else "sampled"
-    print(f"{where}: {how} success {success:.3f} ± {1.96 * error:.3f} ({given.episodes} episodes)")
+    margin = f"± {1.96 * error:.3f} (95 %, {given.episodes} episodes)"
+    print(f"{where}: {how} success {success:.3f} {margin}")
     found = {
         "policy": given.policy,
-        "env_id": given.env,
+        "env_id": env_id,
         "difficulty": level,
         "split": given.split,
         "episodes": given.episodes,

@@ -26,7 +26,8 @@ METRICS: dict[str, str] = {
     "episodes": "episodes finished since the start of the run",
     "tokens": "tokens chosen by the policy since the start of the run",
     "return_mean": "Σ_t R_t of the environment, undiscounted, before any KL penalty; per episode",
-    "success": "[the episode's answer is correct]; per episode",
+    "success": "the component `correct` of the grade, else its first component; per episode",
+    "component": "component/NAME: that component of the grade, unweighted; per episode",
     "validation_success": "the same on the validation problems, which are never trained on",
     "response_length": "number of tokens that the policy chose; per episode",
     "stop_eos": "[stop_reason = eos]; per episode",
@@ -98,7 +99,7 @@ class MetricsLogger:
             ValueError: If METRICS lacks a name.
         """
         for name in metrics:
-            if name not in METRICS:
+            if name.partition("/")[0] not in METRICS:
                 raise ValueError(
                     f"unknown metric {name!r}: add its formula to agents.metrics.METRICS"
                 )

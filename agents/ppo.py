@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer, split
-from agents.checkpoint import load_checkpoint, save_checkpoint
+from agents.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from agents.config import check_ranges
 from agents.interrupt import held_back_interrupts
 from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
-from agents.metrics import MetricsLogger, plot_learning_curve
+from agents.metrics import METRICS_FILE, MetricsLogger, plot_learning_curve
 from agents.models import Policy
 from agents.rollout import Episodes, as_vector_env, collect
 from textgym.bank import hash64
@@ -158,6 +158,7 @@ class PPOTrainer:
             model.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
         )
         self.iteration = 0  # iterations done
+        self.owns_folder = False  # what lies in the folder is this trainer's own
         self.kl_coef = config.kl_coef
         self.num_episodes = self.num_tokens = 0
         self.seconds = self.cpu_seconds = 0.0  # spent in those iterations
@@ -170,6 +171,7 @@ class PPOTrainer:
             **kwargs: for an id, as in `gym.make`.
 
         Raises:
+            FileExistsError: if the folder holds another run.
             FloatingPointError: if a loss or the gradient is not finite; names it and the step. The
                 last checkpoint is kept.
             KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
@@ -178,6 +180,7 @@ class PPOTrainer:
         if isinstance(env, str):
             kwargs = {"tokenizer": self.policy.tokenizer, **kwargs}
         envs = as_vector_env(env, config.num_envs or config.batch_size, **kwargs)
+        self._claim_folder()
         with self._logger() as log, held_back_interrupts() as interrupted:
             while self.iteration < config.num_iterations:
                 metrics = self.step(envs)
@@ -346,6 +349,18 @@ class PPOTrainer:
 
     # -------------------------------------------------------------- run folder
 
+    def _claim_folder(self) -> None:
+        """Refuse another run's folder, and make a new one resumable from the very start."""
+        if self.folder is None or self.owns_folder:
+            return
+        if any((self.folder / name).exists() for name in (METRICS_FILE, FILE_NAME)):
+            raise FileExistsError(
+                f"{self.folder} holds a run: choose another folder, or go on with it by "
+                "load_checkpoint()"
+            )
+        self.save_checkpoint()
+        self.owns_folder = True
+
     @contextmanager
     def _logger(self) -> Iterator[Callable[[int, dict[str, float]], None]]:
         if self.folder is None:
@@ -376,14 +391,17 @@ class PPOTrainer:
         state = load_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer)
         for name, value in state.items():
             setattr(self, name, value)
+        self.owns_folder = True
         if self.config.kl_target is None:
             # A fixed coefficient is the config's, which may be another one for the rest of the run.
             self.kl_coef = self.config.kl_coef
 
 
 def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
-    reasons = episodes.stop_reasons
+    reasons, components = episodes.stop_reasons, episodes.components
+    several = components if len(components) > 1 else {}
     return {
+        **{f"component/{name}": float(values.mean()) for name, values in several.items()},
         "return_mean": float(episodes.returns.mean()),
         "success": float(episodes.success.mean()),
         "response_length": rollout.num_tokens / len(rollout),

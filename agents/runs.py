@@ -163,6 +163,25 @@ def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
     return env
 
 
+def task_of(
+    policy: str, env_id: str | None, difficulty: int | str | None
+) -> tuple[str, int | str | None]:
+    """What a policy is measured on: what the user names, else what its run trained on.
+
+    Raises:
+        UserError: if neither says which environment.
+    """
+    folder = Path(policy)
+    config = read_json(folder / CONFIG_FILE) if is_run(folder) else {"env_id": None}
+    if env_id is None:
+        env_id = config["env_id"]
+    if env_id is None:
+        raise UserError(f"--env is missing: {policy} is no run, which would tell the environment")
+    if difficulty is None and env_id == config["env_id"]:
+        difficulty = config["env_kwargs"].get("difficulty")
+    return env_id, difficulty
+
+
 def difficulty_of(env: TokenVectorEnv) -> str | None:
     """The name of the level that is played; None if the task has only one."""
     names = env.mdp.task.difficulties
@@ -186,8 +205,9 @@ def start(folder: Path, config: dict[str, Any]) -> None:
 
     policy = policy_of(config["policy"])
     env = env_of(config["env_id"], policy, **config["env_kwargs"])
-    warmed_up = warm_up(policy, env, config["warm_up"])
-    before = {**_measure(policy, config), "warm_up": warmed_up}
+    with user_errors(ValueError, prefix=f"{config['policy']} cannot play {config['env_id']}: "):
+        warmed_up = warm_up(policy, env, config["warm_up"])
+        before = {**_measure(policy, config), "warm_up": warmed_up}
     folder.mkdir(parents=True, exist_ok=True)
     policy.save(folder / INITIAL)
     write_json(folder / BEFORE_FILE, before)

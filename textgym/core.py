@@ -102,6 +102,11 @@ class TokenMDP:
             if task.max_turns == 1
             else task.grade_turns(problem, turns)
         )
+        if grade.keys() != task.rewards.keys():
+            raise ValueError(
+                f"{type(task).__name__}.grade returned the components {sorted(grade)}, expected "
+                f"those of its rewards, {sorted(task.rewards)}"
+            )
         return [float(grade[name]) for name in self.components]
 
     def reward(self, grades: Any) -> Any:
@@ -160,7 +165,8 @@ class RLEnvironment(gymnasium.Env):
         **settings: Any,
     ) -> None:
         if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode is {render_mode!r}, expected None or 'ansi'")
+            # TypeError: Stable-Baselines3 asks for "rgb_array" and, refused so, for nothing.
+            raise TypeError(f"render_mode is {render_mode!r}, expected None or 'ansi'")
         if isinstance(task, TokenMDP) and settings:
             raise TypeError(
                 f"got {sorted(settings)}: these are for a vector environment, or for the TokenMDP, "

@@ -323,3 +323,26 @@ def test_a_defect_keeps_its_traceback(inside, monkeypatch):
     monkeypatch.setattr(PPOTrainer, "train", broken)
     with pytest.raises(ValueError, match="a defect of ours"):
         cli.main(["ppo", *SETTINGS, "--out", "defect"])
+
+
+def test_evaluate_takes_the_task_and_level_from_the_run(inside, finished, capsys):
+    assert cli.main(["evaluate", "--policy", "full", "--episodes", "4"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["env_id"], found["difficulty"]) == ("digits_task:Digits-v0", "few")
+
+
+@pytest.mark.parametrize("case", ["fewer iterations", "environment gone"])
+def test_a_refused_resume_leaves_the_run_as_it_was(case, inside, finished, capsys, monkeypatch):
+    shutil.copytree("full", case)
+    before = {path.name: path.read_bytes() for path in Path(case).iterdir() if path.is_file()}
+    arguments = ["ppo", "--resume", "--out", case]
+    if case == "fewer iterations":
+        arguments += ["--num-iterations", "3"]
+    else:
+        config = json.loads(before["config.json"])
+        config["env_id"] = "no_such_module:Digits-v0"
+        before["config.json"] = json.dumps(config).encode()
+        Path(case, "config.json").write_bytes(before["config.json"])
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {p.name: p.read_bytes() for p in Path(case).iterdir() if p.is_file()} == before

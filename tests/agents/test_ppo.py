@@ -458,12 +458,22 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(tmp_path: Path) ->
     assert whole.num_tokens == resumed.num_tokens == rows[-1]["tokens"]
 
 
-def test_a_checkpoint_is_written_as_often_as_asked_and_at_the_end(tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_at_the_start_as_often_as_asked_and_at_the_end(
+    tmp_path: Path,
+) -> None:
     trainer, saved = new_trainer(folder=tmp_path, num_iterations=5, checkpoint_every=2), []
     save = trainer.save_checkpoint
     trainer.save_checkpoint = lambda: saved.append(trainer.iteration) or save()
     trainer.train(words())
-    assert saved == [2, 4, 5]
+    assert saved == [0, 2, 4, 5]
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    new_trainer(folder=tmp_path, num_iterations=2).train(words())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match="holds a run"):
+        new_trainer(folder=tmp_path, num_iterations=1).train(words())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # ------------------------------------------------------------------- what is not finite
@@ -504,7 +514,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_name_and_keeps_the_las
         trainer.train(env)
     assert str(error.value).startswith(f"iteration 3: {quantity}")
     assert "\n" not in str(error.value)
-    assert len(after) == 2 and trainer.iteration == 2
+    assert len(after) == 3 and trainer.iteration == 2
 
     if poison == "reward":  # no weight was touched
         assert_same_weights(weights(trainer.policy), after[-1])
@@ -634,3 +644,14 @@ def test_metrics_are_those_of_the_table_and_count_from_the_start() -> None:
     assert second["tokens"] == pytest.approx(
         BATCH_SIZE * (first["response_length"] + second["response_length"])
     )
+
+
+def test_several_components_are_metrics_of_their_own() -> None:
+    from tests.textgym.sample_tasks import Sort
+
+    trainer = new_trainer(num_iterations=1)
+    metrics = trainer.step(as_vector_env(RLEnvironment(Sort()), BATCH_SIZE))
+    names = {name for name in metrics if name.startswith("component/")}
+    assert names == {"component/correct", "component/short", "component/shouting"}
+    weighted = sum(weight * metrics[f"component/{name}"] for name, weight in Sort.rewards.items())
+    assert metrics["return_mean"] == pytest.approx(weighted, abs=1e-6)

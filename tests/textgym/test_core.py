@@ -278,7 +278,7 @@ class Level(Task):
             "too few distinct problems to be split",
         ),
         (lambda: RLEnvironment(Echo(), difficulty="hard"), ValueError, "expected nothing: it has"),
-        (lambda: RLEnvironment(Echo(), render_mode="human"), ValueError, "None or 'ansi'"),
+        (lambda: RLEnvironment(Echo(), render_mode="human"), TypeError, "None or 'ansi'"),
         (lambda: RLEnvironment(TokenMDP(Echo()), split="test"), TypeError, r"got \['split'\]"),
     ],
 )
