@@ -40,7 +40,7 @@ def _skyrl() -> Callable[[], int]:
     import skyrl_gym
 
     question = [{"role": "user", "content": "12+34="}]
-    extras = {"reward_model": {"method": "rule", "ground_truth": "46"}}
+    extras = {"reward_spec": {"method": "rule", "ground_truth": "46"}}
 
     def run() -> int:
         for _ in range(500):
