@@ -151,6 +151,8 @@ class RLEnvironment(gymnasium.Env):
         task: a Task, or a TokenMDP to share with other environments (it then has the settings).
         tokenizer, split, num_problems, max_prompt_tokens, max_response_tokens: see TokenMDP.
         difficulty: name or position of the level to play (None: the task's default).
+        details: whether info also tells which problem is played and how it ended; False leaves
+            `length` (and a dialogue's `response_mask`), which is faster in a large batch.
         render_mode: None or "ansi" (the text so far).
     """
 
@@ -161,6 +163,7 @@ class RLEnvironment(gymnasium.Env):
         task: Task | TokenMDP,
         *,
         difficulty: str | int | None = None,
+        details: bool = True,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
@@ -174,7 +177,7 @@ class RLEnvironment(gymnasium.Env):
             )
         self.mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.observation_space, self.action_space = self.mdp.spaces()
-        self.render_mode = render_mode
+        self.details, self.render_mode = details, render_mode
         self._level = self.mdp.task.difficulty_index(difficulty)
         self._illegal = self.mdp.vocabulary.illegal.tolist()
         self._eos = self.mdp.vocabulary.eos
@@ -219,12 +222,10 @@ class RLEnvironment(gymnasium.Env):
             number = int(draw[0] % np.uint64(bank.num_problems))
         self._row = self.mdp.row(self._level, number)
         self._begin()
-        info = {
-            "length": self._length,
-            "problem": number,
-            "problem_id": bank.problem(self._row).id,
-            "difficulty": self._level,
-        }
+        info = {"length": self._length}
+        if self.details:
+            info["problem"], info["difficulty"] = number, self._level
+            info["problem_id"] = bank.problem(self._row).id
         return self._tokens.copy(), info
 
     def _read_options(self, options: dict[str, Any]) -> int | None:
@@ -308,13 +309,12 @@ class RLEnvironment(gymnasium.Env):
         else:
             grades = mdp.grade(self._row, [*self._turns, self._turn_text()])
             reward = mdp.reward(grades)
-        text = mdp.vocabulary.decode(self._tokens[self._prompt_length : self._length].tolist())
-        info = {
-            "length": self._length,
-            "stop_reason": STOP_REASONS[reason],
-            "response": text,
-            "components": dict(zip(mdp.components, grades, strict=True)),
-        }
+        info: dict[str, Any] = {"length": self._length}
+        if self.details:
+            response = self._tokens[self._prompt_length : self._length].tolist()
+            info["stop_reason"] = STOP_REASONS[reason]
+            info["response"] = mdp.vocabulary.decode(response)
+            info["components"] = dict(zip(mdp.components, grades, strict=True))
         if mdp.task.max_turns > 1:
             info["response_mask"] = self._response_mask()
         return StepResult(self._tokens.copy(), float(reward), True, False, info)

@@ -28,7 +28,10 @@ environment was made in a fresh process."""
 _MDPS: WeakValueDictionary[str, TokenMDP] = WeakValueDictionary()
 
 _MDP_SETTINGS = frozenset(inspect.signature(TokenMDP).parameters) - {"task"}
-_SETTINGS = _MDP_SETTINGS | {"difficulty", "render_mode", "autoreset_mode", "group_size"}
+_SETTINGS = _MDP_SETTINGS | {
+    *("difficulty", "details", "render_mode"),
+    *("autoreset_mode", "group_size"),
+}
 
 
 def register_task(

@@ -46,7 +46,7 @@ class TokenVectorEnv(VectorEnv):
             finished slot stays as it is, earns 0 and ignores its actions until it is reset.
         group_size: so many consecutive slots play the same problems (a group's slots have the
             seed of its first).
-        difficulty: see RLEnvironment.
+        difficulty, details: see RLEnvironment.
         **settings: see TokenMDP.
 
     Raises:
@@ -61,6 +61,7 @@ class TokenVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         group_size: int = 1,
         difficulty: str | int | None = None,
+        details: bool = True,
         **settings: Any,
     ) -> None:
         if not as_index(num_envs) or not as_index(group_size) or num_envs % group_size:
@@ -75,7 +76,7 @@ class TokenVectorEnv(VectorEnv):
             )
         self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.num_envs, self.group_size = num_envs, group_size
-        self.autoreset_mode = _as_mode(autoreset_mode)
+        self.autoreset_mode, self.details = _as_mode(autoreset_mode), details
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space, self.single_action_space = mdp.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -91,6 +92,7 @@ class TokenVectorEnv(VectorEnv):
         self._cursor = self._base.copy()  # where each slot's next token goes in flat
         self._limit = self._base.copy()  # the cursor at which the slot's budget is spent
         self._rows = np.zeros(num, dtype=np.int64)  # the problem's row in the bank
+        self._everyone = np.ones(num, dtype=bool)
         self._idle = np.arange(num)  # slots whose episodes are over
         self._streams = np.zeros(num, dtype=np.uint64)
         self._seeded = np.zeros(num, dtype=bool)
@@ -212,12 +214,13 @@ class TokenVectorEnv(VectorEnv):
         self._rows[slots] = rows
         if self._turns is not None:
             self._turns.start(slots)
-        mask = np.zeros(self.num_envs, dtype=bool)
-        mask[slots] = True
-        columns = np.zeros((self.num_envs, 4), dtype=np.int64)
-        columns[slots] = facts
-        for i, name in enumerate(("problem", "problem_id", "difficulty"), start=1):
-            infos[name], infos[f"_{name}"] = columns[:, i], mask
+        if self.details:
+            mask = np.zeros(self.num_envs, dtype=bool)
+            mask[slots] = True
+            columns = np.zeros((self.num_envs, 4), dtype=np.int64)
+            columns[slots] = facts
+            for i, name in enumerate(("problem", "problem_id", "difficulty"), start=1):
+                infos[name], infos[f"_{name}"] = columns[:, i], mask
 
     # ------------------------------------------------------------------- step
 
@@ -296,7 +299,7 @@ class TokenVectorEnv(VectorEnv):
         elif mode is AutoresetMode.DISABLED and slots.size:
             self._idle = np.concatenate([idle, slots])
         infos["length"] = self._cursor - self._base
-        infos["_length"] = np.ones(num, dtype=bool)
+        infos["_length"] = self._everyone.copy()
         return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
 
     def _final_observations(self, slots: np.ndarray) -> np.ndarray:
@@ -322,15 +325,18 @@ class TokenVectorEnv(VectorEnv):
             same = responses == mdp.bank.references.take(rows, axis=0)
             exact = np.logical_and.reduce(same, axis=1)
             grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
-            texts = mdp.bank.answers.take(rows)
+            texts = mdp.bank.answers.take(rows) if self.details else np.empty(len(rows), object)
             unknown = (~exact).nonzero()[0]
             if unknown.size:
                 others, responses = slots.take(unknown), responses.take(unknown, axis=0)
-                lengths = self._cursor.take(others) - first.take(unknown)
-                texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
                 hopeful = reasons.take(others) != ILLEGAL
                 if self._worthless is not None:
                     hopeful &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
+                if not self.details:
+                    unknown, others = unknown[hopeful], others[hopeful]
+                    responses, hopeful = responses[hopeful], hopeful[hopeful]
+                lengths = self._cursor.take(others) - first.take(unknown)
+                texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
                 unknown = unknown[hopeful]
         for i in unknown.tolist():
             turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
@@ -350,6 +356,10 @@ class TokenVectorEnv(VectorEnv):
         infos: dict[str, Any],
     ) -> None:
         num, done = self.num_envs, reasons.astype(bool)
+        if self.mdp.task.max_turns > 1:
+            infos["response_mask"], infos["_response_mask"] = self._turns.masks(slots), done
+        if not self.details:
+            return
         responses = np.empty(num, dtype=object)  # None everywhere
         responses[slots] = texts
         columns = np.zeros((num, grades.shape[1]), dtype=np.float64)
@@ -360,8 +370,6 @@ class TokenVectorEnv(VectorEnv):
         infos["stop_reason"], infos["_stop_reason"] = _REASON_NAMES.take(reasons), done
         infos["response"], infos["_response"] = responses, done
         infos["components"], infos["_components"] = components, done
-        if self.mdp.task.max_turns > 1:
-            infos["response_mask"], infos["_response_mask"] = self._turns.masks(slots), done
 
     def action_masks(self) -> np.ndarray:
         """[N, V] bool: the tokens that are legal now. A fresh array."""

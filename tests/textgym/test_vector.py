@@ -223,3 +223,35 @@ def test_what_is_no_difficulty_is_refused(difficulty):
 def test_wrong_numbers_of_slots_are_refused(num_envs, group_size):
     with pytest.raises(ValueError, match="expected integers of at least 1, and num_envs a mult"):
         textgym.TokenVectorEnv(textgym.tasks.TextMath(), num_envs, group_size=group_size)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("env_id", IDS)
+def test_without_details_the_game_is_the_same_and_info_is_bare(env_id, mode):
+    full = gym.make_vec(env_id, num_envs=6, autoreset_mode=mode)
+    bare = gym.make_vec(env_id, num_envs=6, autoreset_mode=mode, details=False)
+    sync = gym.make_vec(
+        env_id,
+        num_envs=6,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        details=False,
+    )
+    rng = np.random.default_rng(1)
+    for envs in (full, bare, sync):
+        envs.reset(seed=5)
+    endings = 0
+    for _ in range(150):
+        actions = policy(env_id, rng, full)
+        results = [envs.step(actions) for envs in (full, bare, sync)]
+        for other in results[1:]:
+            for a, b in zip(results[0][:4], other[:4], strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert_same(results[1][4], results[2][4])
+        assert not {"response", "stop_reason", "components", "problem"} & results[1][4].keys()
+        done = results[0][2]
+        endings += int(done.sum())
+        if mode is AutoresetMode.DISABLED and done.any():
+            for envs in (full, bare, sync):
+                envs.reset(options={"reset_mask": done.copy()})
+    assert endings > 50
