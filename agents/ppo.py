@@ -336,7 +336,9 @@ class PPOTrainer:
         )
         regression, value_metrics = value_loss(stats.values, returns, mask, **clipping, count=count)
         disorder, entropy_metrics = entropy_loss(stats.entropies, mask, count=count)
-        total = policy_loss + config.value_coef * regression + config.entropy_coef * disorder
+        total = policy_loss + config.value_coef * regression
+        if config.entropy_coef:  # else it is only looked at: no backward pass over [tokens, V]
+            total = total + config.entropy_coef * disorder
         return total, {**metrics, **value_metrics, **entropy_metrics}
 
     def _check_finite(self, numbers: dict[str, float]) -> None:

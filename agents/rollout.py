@@ -140,7 +140,8 @@ def collect(
         temperature: of the sampling; the log-probabilities are the sampled distribution's.
 
     Raises:
-        FloatingPointError: if the policy's log-probabilities or values are not finite.
+        FloatingPointError: if the policy's log-probabilities or values, or the environment's
+            rewards, are not finite.
         ValueError: if there are no episodes to play, or these are no token environments of the
             policy's tokenizer.
     """
@@ -177,7 +178,7 @@ class _Collector:
         self.tokens = np.full(shape, policy.pad, dtype=np.int64)
         self.mask = np.zeros(shape, dtype=bool)
         self.log_probs, self.values, self.rewards = np.zeros((3, *shape), dtype=np.float32)
-        self.facts = np.zeros((3, num_episodes), dtype=np.int64)  # length, problem, difficulty
+        self.totals, self.problems, self.difficulties = np.zeros((3, num_episodes), dtype=np.int64)
         self.terminated = np.zeros(num_episodes, dtype=bool)
         self.bootstrap = np.zeros(num_episodes, dtype=np.float32)
         self.endings: list[tuple[str, str]] = [("", "")] * num_episodes
@@ -206,8 +207,8 @@ class _Collector:
         """Note what the resets of `slots` said of their new episodes."""
         self.fed[slots] = 0
         episodes = self.episode[slots]
-        self.facts[1, episodes] = infos["problem_id"][slots]
-        self.facts[2, episodes] = infos["difficulty"][slots]
+        self.problems[episodes] = infos["problem_id"][slots]
+        self.difficulties[episodes] = infos["difficulty"][slots]
 
     def _drop_finished_rows(self) -> None:
         running = self.live[self.slots]
@@ -280,7 +281,7 @@ class _Collector:
         """Write down the finished episodes."""
         episodes = self.episode[slots]
         self.tokens[episodes] = observations[slots]
-        self.facts[0, episodes] = self.lengths[slots]
+        self.totals[episodes] = self.lengths[slots]  # with the prompt
         self.terminated[episodes] = terminations[slots]
         for slot, episode in zip(slots.tolist(), episodes.tolist(), strict=True):
             if terminations[slot]:
@@ -306,14 +307,7 @@ class _Collector:
         return observations
 
     def _result(self) -> tuple[Rollout, Episodes]:
-        lengths, problem, difficulty = self.facts
-        for name, advice in (
-            ("log_probs", "of the policy are not finite: its weights have become too large or NaN"),
-            ("values", "of the policy are not finite: its weights have become too large or NaN"),
-            ("rewards", "of the environment are not finite: look at its reward function"),
-        ):
-            if not np.isfinite(getattr(self, name)).all():
-                raise FloatingPointError(f"{name} {advice}")
+        self._check_finite()
         rollout = Rollout(
             tokens=self._tensor(self.tokens),
             mask=self._tensor(self.mask),
@@ -321,14 +315,23 @@ class _Collector:
             values=self._tensor(self.values),
             rewards=self._tensor(self.rewards),
             terminated=self._tensor(self.terminated),
-            problem=self._tensor(problem),
-            lengths=self._tensor(lengths),
+            problem=self._tensor(self.problems),
+            lengths=self._tensor(self.totals),
             bootstrap=self._tensor(self.bootstrap),
         )
         reasons, responses = zip(*self.endings, strict=True)
         returns = self.rewards.sum(axis=1, dtype=np.float64)
-        episodes = Episodes(list(responses), returns, list(reasons), self.components, difficulty)
+        episodes = Episodes(
+            list(responses), returns, list(reasons), self.components, self.difficulties
+        )
         return rollout, episodes
+
+    def _check_finite(self) -> None:
+        policy = "of the policy are not finite: its weights have become too large or NaN"
+        env = "of the environment are not finite: look at its reward function"
+        for name, advice in (("log_probs", policy), ("values", policy), ("rewards", env)):
+            if not np.isfinite(getattr(self, name)).all():
+                raise FloatingPointError(f"{name} {advice}")
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -332,7 +332,7 @@ class TokenVectorEnv(VectorEnv):
                 hopeful = reasons.take(others) != ILLEGAL
                 if self._worthless is not None:
                     hopeful &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
-                if not self.details:
+                if not self.details:  # only the grader wants a text
                     unknown, others = unknown[hopeful], others[hopeful]
                     responses, hopeful = responses[hopeful], hopeful[hopeful]
                 lengths = self._cursor.take(others) - first.take(unknown)
