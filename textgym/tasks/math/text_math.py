@@ -9,7 +9,7 @@ import numpy as np
 from textgym.grading.exact import equal_rationals
 from textgym.registration import register_task
 from textgym.task import Problem, Task
-from textgym.tasks.arithmetic import GENERATORS
+from textgym.tasks.math.arithmetic import GENERATORS
 
 PHRASES = ("What is {}? ", "Calculate {}: ", "{} equals ")
 EQUATION_PHRASES = ("Solve {} for x: ", "What is x if {}? ", "Find x in {}: ")
@@ -26,7 +26,7 @@ class TextMath(Task):
     ## Description
     The prompt is a question such as `12+34=` or `3x+5=20;x=`, and the response is the bare answer:
     `46`, `5`, or, where the answer is no integer, a fraction such as `-3/4`. Questions are made by
-    `textgym.tasks.arithmetic`. All ways to write the same question (in symbols or words, as 12+34
+    `textgym.tasks.math.arithmetic`. All ways to write the same question (in symbols or words, as 12+34
     or 34+12) have the same key, so they all fall into the same split.
 
     ## Action Space
@@ -39,7 +39,7 @@ class TextMath(Task):
     characters in symbols and 45 in words.
 
     ## Starting State
-    A question of the level, at random; `textgym.tasks.arithmetic` says how each is made.
+    A question of the level, at random; `textgym.tasks.math.arithmetic` says how each is made.
 
     ## Rewards
     `correct`, weight 1: 1 if the response denotes the number of the reference answer, else 0. Both

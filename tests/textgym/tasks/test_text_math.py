@@ -13,8 +13,8 @@ import pytest
 
 from textgym import load_task
 from textgym.task import Problem
-from textgym.tasks.arithmetic import GENERATORS
-from textgym.tasks.math import EQUATION_PHRASES, PHRASES, SPOKEN, TextMath
+from textgym.tasks.math.arithmetic import GENERATORS
+from textgym.tasks.math.text_math import EQUATION_PHRASES, PHRASES, SPOKEN, TextMath
 
 LEVELS = TextMath.difficulties
 ANSWERED = re.compile(r"-?[0-9]+(/[1-9][0-9]*)?")
