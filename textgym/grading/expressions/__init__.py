@@ -1,0 +1,15 @@
+"""Mathematical answers as trees: read from text, evaluated within bounds, compared.
+
+From text to verdict, one file a step:
+
+    cleaning.py   one notation for what LaTeX, plain text and Unicode write in many
+    tokens.py     text -> tokens
+    tree.py       the nodes of an answer's tree
+    parser.py     tokens -> tree, by a bounded grammar; nothing is evaluated
+    atoms.py      its part for one number, name, bracket or command
+    fields.py     the value of a tree: exact, modulo a prime, in floats, in 50 digits
+    scalars.py    whether two expressions are equal
+    units.py      centimetres and dollars
+    sets.py       intervals and inequalities as sets of real numbers
+    compare.py    whether two answers of any shape are equal
+"""

@@ -1,0 +1,124 @@
+"""One notation for what LaTeX, plain text and Unicode write in many. Text to text, in linear time."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from textgym.grading.expressions.tree import OutOfBounds
+
+MAX_CHARACTERS = 4000
+"""No answer has to be longer."""
+
+_CHARACTERS = {
+    **dict.fromkeys("−–—‒﹣－", "-"),
+    **dict.fromkeys("×✕⋅·∙•∗", "*"),
+    **{"÷": "/", "∕": "/", "⁄": "/", "√": "\\sqrt ", "∛": "\\cbrt ", "∞": "\\infty "},
+    **{"≤": "<=", "⩽": "<=", "≦": "<=", "≥": ">=", "⩾": ">=", "≧": ">=", "≠": "\\ne "},
+    **{"±": "\\pm ", "∓": "\\mp ", "∪": "\\cup ", "∩": "\\cap ", "∖": "\\setminus ", "∈": "\\in "},
+    **{"∅": "\\emptyset ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}"},
+    **{"ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ "},
+    **{"⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil "},
+    **{"⟨": "\\langle ", "⟩": "\\rangle ", "〈": "\\langle ", "〉": "\\rangle "},
+    **{"′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "≈": "\\approx ", "≡": "\\equiv "},
+    **{"…": "\\ldots ", "⋯": "\\ldots ", "π": "\\pi ", "∠": "\\angle ", "。": ".", "，": ","},
+    **{"¢": "\\text{ cents}", "€": "\\text{ euros}", "£": "\\text{ pounds}"},
+}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
+    "varsigma sigma tau upsilon phi chi psi omega"
+).split()
+for _position, _name in enumerate(_GREEK):
+    _CHARACTERS.setdefault(chr(0x3B1 + _position), f"\\{_name} ")
+for _capital, _name in {"Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda"}.items():
+    _CHARACTERS[_capital] = f"\\{_name} "
+for _capital, _name in {"Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega"}.items():
+    _CHARACTERS[_capital] = f"\\{_name} "
+_CHARACTERS.update({"ϕ": "\\phi ", "ϑ": "\\theta ", "ϵ": "\\epsilon ", "µ": "\\mu "})
+_TABLE = str.maketrans(_CHARACTERS)
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ⁽⁾", "0123456789+-ni()")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n")
+_superscript = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ⁽⁾]+")
+_subscript = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
+_vulgar = re.compile("([0-9]?)([¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
+
+_REMOVED = re.compile(
+    r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathstrut|"
+    r"boldsymbol|bm|phantom|scriptstyle)(?![a-zA-Z])\.?|\\!|\\/|\u200b"
+)
+_blank = re.compile(
+    r"(?<!\\)\\(?:(?:q?quad|thinspace|enspace|hspace\{[^{}]*\})(?![a-zA-Z])|[;:,>\s])|~"
+)
+_fraction = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_short_fraction = re.compile(r"\\(frac|binom)\s*(\d|[a-zA-Z](?![a-zA-Z]))\s*(\d|[a-zA-Z])")
+_half_fraction = re.compile(r"\\(frac|binom)\s*(\d)\s*(?=[{\\])")
+_late_fraction = re.compile(r"(\\(?:frac|binom)\{[^{}]*\})\s*(\d)")
+_short_root = re.compile(r"\\sqrt\s*(\d)")
+_spaced_thousands = re.compile(
+    r"(?<![\d.,\w])(\d{1,3})((?:(?:\\[,!;:]|\{,\}|\{\\,\}|,\\!)\s?\d{3})+)(?!\d)"
+)
+_blank_thousands = re.compile(
+    r"(?<![\d.,/^_\w] )(?<![\d.,/^_\w])(\d{1,3})((?: \d{3})+)(?![\d/]| \d|\\frac)"
+)
+_repeating = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
+
+
+def clean(text: str) -> str:
+    """The text in the one notation that `tokens` reads.
+
+    Raises:
+        OutOfBounds: if it is too long.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise OutOfBounds(f"{len(text)} characters, at most {MAX_CHARACTERS} are read")
+    if not text.isascii():
+        text = _to_ascii(text)
+    if "\\" in text or "{,}" in text:
+        text = _clean_latex(text)
+    text = _without_delimiters(text).replace("**", "^")
+    if " " in text:
+        text = _blank_thousands.sub(_join_digits, text)
+    return text.strip()
+
+
+def _to_ascii(text: str) -> str:
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn"))
+    text = _superscript.sub(lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
+    text = _subscript.sub(lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
+    text = _vulgar.sub(_vulgar_fraction, text)
+    text = text.translate(_TABLE)
+    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_TABLE)
+
+
+def _vulgar_fraction(match: re.Match[str]) -> str:
+    numerator, _, denominator = unicodedata.normalize("NFKC", match[2]).partition("\u2044")
+    return f"{match[1]}\\frac{{{numerator}}}{{{denominator}}}"
+
+
+def _clean_latex(text: str) -> str:
+    text = text.replace("\\$", "\\dollar ").replace("\\%", "%").replace("\\&", " and ")
+    text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
+    text = _spaced_thousands.sub(_join_digits, text)
+    text = _repeating.sub(r"\1.\2\\repeating{\3}", text)
+    text = _REMOVED.sub("", text)
+    text = _blank.sub(" ", text)
+    text = _fraction.sub(r"\\frac", text)
+    text = _short_fraction.sub(r"\\\1{\2}{\3}", text)
+    text = _half_fraction.sub(r"\\\1{\2}", text)
+    text = _late_fraction.sub(r"\1{\2}", text)
+    return _short_root.sub(r"\\sqrt{\1}", text)
+
+
+def _join_digits(match: re.Match[str]) -> str:
+    return match[1] + re.sub(r"\D", "", match[2])
+
+
+def _without_delimiters(text: str) -> str:
+    """Take off the dollar signs of mathematics; a single one is money."""
+    count = text.count("$")
+    if not count:
+        return text
+    if count % 2 == 0:
+        return text.replace("$", " ")
+    return text.replace("$", "\\dollar ")

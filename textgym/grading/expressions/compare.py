@@ -1,0 +1,367 @@
+"""Whether two answers of any shape are equal: numbers, quantities, equations, sets, tuples, texts.
+
+`compare(reference, answer)` is not symmetric: a reference `5 cm` is met by `5`, which shows the
+number alone; a reference `x = 3` is not met by `2x = 6`, which has yet to be solved.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from textgym.grading.expressions.fields import Budget
+from textgym.grading.expressions.parser import expand_signs
+from textgym.grading.expressions.relations import (
+    compare_relations,
+    conditions,
+    definitions,
+    is_equation,
+    is_relation,
+    value_of,
+)
+from textgym.grading.expressions.scalars import Decision, equal_scalars, exact_value
+from textgym.grading.expressions.sets import real_set, same_sets
+from textgym.grading.expressions.tree import (
+    Based,
+    Braces,
+    Bracketed,
+    Call,
+    Degrees,
+    Listing,
+    Matrix,
+    NamedSet,
+    Node,
+    Number,
+    Percent,
+    Product,
+    Quantity,
+    Quotient,
+    Ratio,
+    Relation,
+    SetOperation,
+    Symbol,
+    Text,
+    walk,
+)
+from textgym.grading.expressions.units import Unit, read_unit
+
+MAX_ITEMS = 60
+_EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions"))
+_EMPTY_MORE = frozenset(("no real solution", "the empty set", "no real roots", "null set"))
+_UNDEFINED = frozenset(("undefined", "does not exist", "dne", "not defined"))
+_ALL_REALS = frozenset(("all real numbers", "all reals", "real numbers", "the real numbers"))
+_UNIT_LETTERS = frozenset("msghLlJNWVA")
+
+
+def compare(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Whether an answer is equal to the reference, and by which rule.
+
+    Raises:
+        OutOfTime: if the budget is spent before that is known.
+    """
+    budget.spend()
+    if reference == answer:
+        return True, "same"
+    reference, answer = _plain(reference), _plain(answer)
+    if isinstance(reference, Text) or isinstance(answer, Text):
+        return _compare_texts(reference, answer)
+    for shapes, rule in _RULES:
+        if isinstance(reference, shapes) or isinstance(answer, shapes):
+            return rule(reference, answer, budget)
+    return compare_scalars(reference, answer, budget)
+
+
+def _plain(node: Node) -> Node:
+    """An answer with ± written out, percent and degrees as such, and named sets as sets."""
+    signs = expand_signs(node)
+    if len(signs) == 2:
+        first, second = (value_of(sign) if is_equation(sign) else sign for sign in signs)
+        return Listing((first, second))
+    if isinstance(node, Quantity):
+        unit = read_unit(node.unit)
+        if unit.dimensions in ((("part", 1),), (("angle", 1),)) and unit.size != 1 / 60:
+            return (Percent if unit.dimensions[0][0] == "part" else Degrees)(node.value)
+    if isinstance(node, Text):
+        words = node.words
+        if words in _EMPTY or words in _EMPTY_MORE:
+            return Braces(())
+        if words in _ALL_REALS:
+            return NamedSet("R")
+        return Text("undefined") if words in _UNDEFINED else node
+    return node
+
+
+def _compare_texts(reference: Node, answer: Node) -> Decision:
+    if isinstance(reference, Text) and isinstance(answer, Text):
+        given, words = answer.words, reference.words
+        if given == words:
+            return True, "text"
+        if words in ("yes", "no", "true", "false"):
+            first, _, rest = given.partition(" ")
+            opposite = {"yes": "no", "no": "yes", "true": "false", "false": "true"}[words]
+            return first == words and opposite not in rest.split(), "text"
+    return False, "text"
+
+
+# -------------------------------------------------------------------- scalars
+
+
+def compare_scalars(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Two expressions; `log` without a base is natural or decimal, whichever agrees."""
+    decision = equal_scalars(reference, answer, budget)
+    if decision[0]:
+        return decision
+    if any(_is_bare_log(node) for node in (*walk(reference), *walk(answer))):
+        decimal = equal_scalars(_decimal(reference), _decimal(answer), budget)
+        if decimal[0]:
+            return decimal
+    return decision
+
+
+def _is_bare_log(node: Node) -> bool:
+    return isinstance(node, Call) and node.name == "log" and len(node.arguments) == 1
+
+
+def _decimal(node: Node) -> Node:
+    """A copy in which logarithms without a base have base ten."""
+    if _is_bare_log(node):
+        return Call("log", (Number(Fraction(10)), _decimal(node.arguments[0])))
+    if not isinstance(node, Node) or isinstance(node, Number):
+        return node
+    values = []
+    for name in node.__dataclass_fields__:
+        value = getattr(node, name)
+        if isinstance(value, tuple):
+            value = tuple(_decimal(item) if isinstance(item, Node) else item for item in value)
+        values.append(_decimal(value) if isinstance(value, Node) else value)
+    return type(node)(*values)
+
+
+def _compare_percents(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """50 % is 1/2, and is met by 50; a bare 50, by 50 %: it is a count of percents."""
+    decision = equal_scalars(reference, answer, budget)
+    if decision[0]:
+        return decision
+    if isinstance(reference, Percent) and isinstance(answer, Percent):
+        return False, "percent"
+    if isinstance(reference, Percent):
+        return equal_scalars(reference.operand, answer, budget)[0], "percent"
+    whole = exact_value(reference, budget)
+    if whole is not None and abs(whole) >= 1 and isinstance(answer, Percent):
+        return equal_scalars(reference, answer.operand, budget)[0], "percent"
+    return False, "percent"
+
+
+def _compare_degrees(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """90° is pi/2, and 90 where an angle is asked for."""
+    if equal_scalars(reference, answer, budget)[0]:
+        return True, "degrees"
+    if isinstance(reference, Degrees) and isinstance(answer, Degrees):
+        return False, "degrees"
+    bare = [node.operand if isinstance(node, Degrees) else node for node in (reference, answer)]
+    return equal_scalars(*bare, budget)[0], "degrees"
+
+
+# ------------------------------------------------------------------ quantities
+
+
+def _compare_quantities(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Units have to agree where both are given; one that is not given goes without saying."""
+    (x, unit), (y, other) = _measure(reference, answer), _measure(answer, reference)
+    if unit is None or other is None or unit == other:
+        return compare(x, y, budget)[0], "quantity"
+    if unit.dimensions != other.dimensions:
+        return False, "unit"
+    sizes = [Number(unit.size), Number(other.size)]
+    scaled = [Product((node, size)) for node, size in zip((x, y), sizes, strict=True)]
+    return equal_scalars(*scaled, budget)[0], "conversion"
+
+
+def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
+    """A quantity's number and unit; `5 m` has one only where the other side is a quantity too."""
+    if isinstance(node, Quantity):
+        return node.value, read_unit(node.unit)
+    if isinstance(node, Relation) and is_equation(node):
+        return _measure(value_of(node), other)
+    if isinstance(node, Product) and isinstance(other, Quantity) and len(node.factors) == 2:
+        number, letter = node.factors
+        if isinstance(letter, Symbol) and letter.name in _UNIT_LETTERS:
+            return number, read_unit(letter.name)
+    return node, None
+
+
+# --------------------------------------------------------------------- several
+
+
+def _compare_sets(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Sets of real numbers by their ends, finite sets by their elements."""
+    if isinstance(reference, Relation) and reference.operators == ("∈",):
+        reference = _plain(reference.sides[1])
+    if isinstance(answer, Relation) and answer.operators == ("∈",):
+        answer = _plain(answer.sides[1])
+    if reference == answer:
+        return True, "set"
+    sets = real_set(reference, budget), real_set(answer, budget)
+    if None not in sets:
+        return same_sets(*sets, budget), "set"
+    return False, "set"
+
+
+def _compare_braces(reference: Node, answer: Node, budget: Budget) -> Decision:
+    items = []
+    for node in (reference, answer):
+        if isinstance(node, Braces):
+            items.append(_distinct(node.items, budget))
+        elif isinstance(node, Listing) and not node.spaced:
+            items.append(_distinct(conditions(node), budget))
+        elif isinstance(node, Bracketed | SetOperation | NamedSet) or is_relation(node, "∈<>!"):
+            return _compare_sets(reference, answer, budget)
+        else:
+            items.append([value_of(node) if is_equation(node) else node])
+    if not items[0] or not items[1]:
+        return items[0] == items[1], "set"
+    return _match(*items, budget), "set"
+
+
+def _distinct(items: tuple[Node, ...], budget: Budget) -> list[Node]:
+    found: list[Node] = []
+    for item in items[:MAX_ITEMS]:
+        if not any(compare(item, other, budget)[0] for other in found):
+            found.append(item)
+    return found
+
+
+def _match(first: list[Node], second: list[Node], budget: Budget) -> bool:
+    """Whether each of the first has one of the second for itself."""
+    if len(first) != len(second) or len(first) > MAX_ITEMS:
+        return False
+    left = list(second)
+    for item in first:
+        for position, other in enumerate(left):
+            if compare(item, other, budget)[0]:
+                del left[position]
+                break
+        else:
+            return False
+    return True
+
+
+def _in_order(first: tuple[Node, ...], second: tuple[Node, ...], budget: Budget) -> bool:
+    if len(first) != len(second) or len(first) > MAX_ITEMS:
+        return False
+    return all(compare(*pair, budget)[0] for pair in zip(first, second, strict=True))
+
+
+def _compare_listings(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Several answers, in any order, unless their names or brackets give them one."""
+    sets = real_set(reference, budget), real_set(answer, budget)
+    if None not in sets:
+        return same_sets(*sets, budget), "set"
+    named, others = definitions(reference), definitions(answer)
+    if named and others:
+        same_names = named.keys() == others.keys()
+        return same_names and all(
+            compare(named[name], others[name], budget)[0] for name in named
+        ), "named values"
+    if named or others:  # x = 1, y = 2 and (1, 2)
+        values = [
+            tuple(found[name] for name in sorted(found)) if found else _items(node)
+            for found, node in ((named, reference), (others, answer))
+        ]
+        return _in_order(*values, budget), "named values"
+    if isinstance(answer, Bracketed) and answer.left in "(⟨" or isinstance(reference, Bracketed):
+        return _in_order(_items(reference), _items(answer), budget), "tuple"
+    return _match([*_items(reference)], [*_items(answer)], budget), "list"
+
+
+def _items(node: Node) -> tuple[Node, ...]:
+    if isinstance(node, Listing):
+        return conditions(node)
+    if isinstance(node, Bracketed):
+        return node.items
+    return (node,)
+
+
+def _compare_brackets(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Tuples and vectors in order; intervals with their brackets."""
+    pair = [value_of(n) if is_equation(n) else n for n in (reference, answer)]
+    if any(isinstance(node, Matrix) for node in pair):
+        return _compare_matrices(*pair, budget)
+    if not all(isinstance(node, Bracketed) for node in pair):
+        return _compare_sets(*pair, budget)
+    first, second = pair
+    if len(first.items) == 2 and not _same_brackets(first, second):
+        return False, "interval"
+    return _in_order(first.items, second.items, budget), "tuple"
+
+
+def _same_brackets(first: Bracketed, second: Bracketed) -> bool:
+    pairs = [
+        (node.left.replace("⟨", "("), node.right.replace("⟩", ")")) for node in (first, second)
+    ]
+    return pairs[0] == pairs[1]
+
+
+def _compare_matrices(reference: Node, answer: Node, budget: Budget) -> Decision:
+    rows = []
+    for node in (reference, answer):
+        node = value_of(node) if is_equation(node) else node
+        if isinstance(node, Bracketed):  # (1, 2) is the column with these entries
+            node = Matrix(tuple((item,) for item in node.items))
+        if not isinstance(node, Matrix):
+            return False, "matrix"
+        rows.append(node.rows)
+    if len(rows[0]) != len(rows[1]):
+        return False, "matrix"
+    return all(_in_order(*pair, budget) for pair in zip(*rows, strict=True)), "matrix"
+
+
+def _compare_ratios(reference: Node, answer: Node, budget: Budget) -> Decision:
+    """Proportional numbers; a time of day by its digits."""
+    items = []
+    for node in (reference, answer):
+        if isinstance(node, Ratio):
+            items.append(node.items)
+        elif isinstance(node, Quotient):
+            items.append((node.numerator, node.denominator))
+        else:
+            return False, "ratio"
+    first, second = items
+    if len(first) != len(second):
+        return False, "ratio"
+    if _is_time(reference):
+        return first == second, "time"
+    return all(
+        equal_scalars(Product((a, second[0])), Product((b, first[0])), budget)[0]
+        for a, b in zip(first, second, strict=True)
+    ), "ratio"
+
+
+def _is_time(node: Node) -> bool:
+    """Whether a ratio is a time of day: two digits for the minutes, and not in lowest terms."""
+    if not isinstance(node, Ratio) or not all(isinstance(item, Number) for item in node.items):
+        return False
+    hour, minute, *_ = node.items
+    if len(minute.digits) != 2 or not minute.digits.isdigit() or hour.value > 24:
+        return False
+    quotient = hour.value / minute.value if minute.value else hour.value
+    return minute.digits[0] == "0" or quotient.denominator != minute.value
+
+
+def _compare_based(reference: Node, answer: Node, budget: Budget) -> Decision:
+    return False, "base"  # equal ones are the same node
+
+
+_RULES = (
+    ((Based,), _compare_based),
+    ((Ratio,), _compare_ratios),
+    ((Braces,), _compare_braces),
+    ((Listing,), _compare_listings),
+    ((SetOperation, NamedSet), _compare_sets),
+    ((Bracketed,), _compare_brackets),
+    ((Matrix,), _compare_matrices),
+    ((Quantity,), _compare_quantities),
+    ((Relation,), lambda a, b, budget: compare_relations(a, b, budget, compare)),
+    ((Percent,), _compare_percents),
+    ((Degrees,), _compare_degrees),
+)
+"""The first row with a shape that either answer has decides."""

@@ -1,0 +1,145 @@
+"""Finds the final answer in a response, and says by which rule. Linear in the response's length."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from textgym.grading.expressions.parser import DENIALS
+
+WINDOW = 4000
+"""Characters at the end of a response in which an answer in words is looked for."""
+
+_box = re.compile(r"\\f?boxed(?![a-zA-Z])\s*(?:\{|(\d+|[a-zA-Z]))")
+_joint = re.compile(r"[\s$,;.]*(?:(?:\\text\s*\{\s*)?(?:and|or|,|;)(?:\s*\})?)?[\s$,;]*")
+_hash = re.compile(r"####[ \t]*([^\n]*)")
+_says = re.compile(
+    r"\b(?:final |correct |right )?(?:answers?|result|solution)\b[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
+    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)[ \t]*\n?([^\n]*)",
+    re.IGNORECASE,
+)
+_end_of_sentence = re.compile(
+    r"[.!?](?=\s|$)|,? (?:because|since|which|so that|as required|where)\b"
+)
+_maths = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
+_number = r"[-+−]?(?:[$£€]|\\\$)?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s?%|\\%)?"
+_numbers = re.compile(rf"{_number}(?:(?:\s*,\s*|\s*,?\s+(?:and|or)\s+){_number})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What a response gives as its answer.
+
+    text: the answer, empty if there is none. rule: "boxed", "hash" (`#### x`), "says" ("the answer
+    is x"), "whole" (the response is the answer and nothing else), "last" (the last expression of
+    its last sentence) or "none".
+    """
+
+    text: str
+    rule: str
+
+
+NONE = Extraction("", "none")
+
+
+def marked_answer(response: str) -> Extraction | None:
+    """The answer that a response marks as such; None if it marks none.
+
+    The last mark counts, boxes side by side count as one list, and what stands before `</think>`
+    does not count.
+    """
+    if "</think>" in response:
+        response = response.rpartition("</think>")[2]
+    elif "<think>" in response:
+        return NONE
+    if "boxed" in response:
+        text = _boxed(response)
+        if text is not None:
+            return Extraction(text, "boxed")
+    if "####" in response:
+        last = response.rfind("####")
+        text = _hash.match(response, last)[1].strip()
+        if text:
+            return Extraction(text, "hash")
+    said = None
+    tail = response[-WINDOW:]
+    for said in _says.finditer(tail.replace("**", "").replace("__", "")):
+        pass
+    if said is not None:
+        text = _sentence(said[1])
+        if text:
+            return Extraction(text, "says")
+    return None
+
+
+def last_expression(response: str) -> Extraction:
+    """The last formula, or else the last numbers, of a response's last sentence."""
+    if "</think>" in response:
+        response = response.rpartition("</think>")[2]
+    lines = [line for line in response[-WINDOW:].split("\n") if line.strip()]
+    if not lines:
+        return NONE
+    line = lines[-1].replace("**", "").strip()
+    formulas = [next(filter(None, groups)) for groups in _maths.findall(line)]
+    if formulas:
+        before = line[: line.rfind(formulas[-1])].lower().split()[-4:]
+        return NONE if DENIALS.intersection(before) else Extraction(formulas[-1].strip(), "last")
+    numbers = None
+    for numbers in _numbers.finditer(line):
+        pass
+    if numbers is None:
+        return NONE
+    before = re.findall(r"[a-z']+", line[: numbers.start()].lower())[-3:]
+    if DENIALS.intersection(before):
+        return NONE
+    return Extraction(numbers[0].strip(), "last")
+
+
+def _sentence(text: str) -> str:
+    """The beginning of a text up to the end of its sentence, without quotes around it."""
+    end = _end_of_sentence.search(text)
+    return (text[: end.start()] if end else text).strip().strip("*_`\"'").strip()
+
+
+def _boxed(response: str) -> str | None:
+    """What the last box holds, with those right beside it; a box inside a box is opened."""
+    boxes: list[tuple[int, int, str]] = []
+    position = 0
+    while match := _box.search(response, position):
+        if match[1] is not None:
+            boxes.append((match.start(), match.end(), match[1]))
+            position = match.end()
+            continue
+        end = _closing(response, match.end())
+        if end is None:
+            position = match.end()  # a box that is never closed is none
+            continue
+        boxes.append((match.start(), end + 1, response[match.end() : end]))
+        position = end + 1
+        if len(boxes) > 32:
+            del boxes[0]
+    if not boxes:
+        return None
+    texts = [boxes[-1][2]]
+    for (_, end, text), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1], strict=True):
+        if not _joint.fullmatch(response[end:start]):
+            break
+        texts.append(text)
+    opened = [_box.sub("{", text) if "boxed" in text else text for text in reversed(texts)]
+    return ", ".join(text.strip() for text in dict.fromkeys(opened))
+
+
+_brace = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace that was opened before `start` is closed."""
+    depth = 1
+    for match in _brace.finditer(text, start):
+        if match[0] == "{":
+            depth += 1
+        elif match[0] == "}":
+            depth -= 1
+            if not depth:
+                return match.start()
+    return None
