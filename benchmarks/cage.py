@@ -20,6 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def caged(function: Callable[[], Any], *, keep: Sequence[Path], seconds: float) 
 
 def _end(outer: int) -> None:
     """Kill the cage's first process, and with it all that is in it."""
-    for child in Path(f"/proc/{outer}/task/{outer}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    with suppress(FileNotFoundError, ProcessLookupError):  # it may have ended by itself
+        for child in Path(f"/proc/{outer}/task/{outer}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
     os.waitpid(outer, 0)
 
 

@@ -103,7 +103,7 @@ def human_eval(program: str, tests: Tests) -> bool:
 
 
 def evalplus(program: str, tests: Tests) -> bool:
-    """The untrusted_check of evalplus: inputs and expected values in a fork, comparison in there."""
+    """The untrusted_check of evalplus: inputs and expected values in a fork, compared in there."""
     from evalplus.eval import untrusted_check
 
     inputs, expected = zip(*tests["cases"], strict=True)
@@ -180,7 +180,7 @@ def tests_for(program: attacks.Program, shape: str, secret: str) -> Tests | None
     """The tests of an attack in the shape that an executor judges, or None."""
     forms = program.forms
     if shape == "asserts":
-        form = next((f for f in ("split", "assert", "map", "mutation") if f in forms), None)
+        form = next((f for f in ("map", "split", "assert", "mutation") if f in forms), None)
         form = form or ("split" if "call" in forms else None)
     elif shape == "cases":
         form = "call" if "call" in forms else None
@@ -214,7 +214,7 @@ def trial(executor: Executor, program: attacks.Program, shape: str) -> dict[str,
 
 
 def measure(name: str) -> Iterator[dict[str, Any]]:
-    """One row for each attack: `won` tells whether it succeeded, `how` by what; then honest ones."""
+    """One row for each attack: `won` (did it succeed) and `how`; then the same for honest ones."""
     executor, shape = EXECUTORS[name]
     if name in MODULES:  # once, before the forks
         importlib.import_module(MODULES[name])
