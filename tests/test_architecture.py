@@ -28,7 +28,7 @@ LAYERS = {
         ["bank", "row_files", "data_sets"],
         ["grading", "rewards"],
         ["core"],
-        ["environments", "vector", "turns", "wrappers"],
+        ["curriculum", "environments", "vector", "turns", "endings", "wrappers"],
         ["registration"],
         ["tasks"],
         ["checking", "evaluation"],

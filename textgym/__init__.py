@@ -4,12 +4,13 @@ from textgym import tasks as _tasks  # registers the built-in ids
 from textgym.checking import Report, check_env, check_task
 from textgym.core import RLEnvironment, StepResult, TokenMDP
 from textgym.registration import load_task, register_task
-from textgym.task import Preference, Problem, Task
+from textgym.task import Grade, Preference, Problem, Task
 from textgym.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
 from textgym.vector import TokenVectorEnv
 
 __all__ = [
     "CharTokenizer",
+    "Grade",
     "Preference",
     "Problem",
     "RLEnvironment",

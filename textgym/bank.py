@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,9 @@ class ProblemBank:
     prompts [rows, L] int32: an episode's first observation, the prompt and then pad;
     facts [rows, 4] int64: the prompt's length, the problem's number, its id, its level;
     references [rows, T] int32: the reference answer, eos, pad (-1 throughout where there is none);
+    is_graded [rows] bool: whether the reference answer's grade is known; where it is,
     reference_grades [rows, K] float64: what the task's grade says of its own reference answer;
+    reference_facts: row -> facts that came with it, where there are some;
     answers [rows] object: the reference answer's text.
 
     Args:
@@ -123,7 +125,8 @@ class ProblemBank:
     """
 
     _TABLES = frozenset(
-        "filled prompts facts references reference_grades answers _problems".split()
+        "filled prompts facts references is_graded reference_grades reference_facts answers "
+        "_problems".split()
     )
 
     def __init__(
@@ -190,6 +193,7 @@ class ProblemBank:
             self.prompts = _zeros((rows, self.observation_length), np.int32)
             self.facts = _zeros((rows, 4), np.int64)
             self.references = _zeros((rows, self.max_response_tokens), np.int32)
+            self.is_graded = _zeros((rows,), bool)
             self.reference_grades = _zeros((rows, components), np.float64)
             self.answers = np.empty(rows, dtype=object)
         except (MemoryError, OSError, OverflowError, ValueError):
@@ -198,6 +202,7 @@ class ProblemBank:
                 f"of {self.observation_length} tokens have no room in memory; lower num_problems"
             ) from None
         self._problems: dict[int, Problem] = {}
+        self.reference_facts: dict[int, Mapping[str, Any]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProblemBank:
         return self  # rows are pure functions of their number: sharing them cannot be told
@@ -241,12 +246,21 @@ class ProblemBank:
             and (self.task.alphabet is None or set(self.task.alphabet).issuperset(problem.answer))
         ):
             reference = self._padded([*answer, self.vocabulary.eos], self.max_response_tokens)
-            grade = self.task.grade(problem, problem.answer)
-            self.reference_grades[row] = [grade[name] for name in self.task.rewards]
         self.references[row] = reference
         self.answers[row] = problem.answer
         self._problems[row] = problem
         self.filled[row] = True
+
+    def keep_grade(self, row: int, verdict: Any) -> None:
+        """Remember a core.Verdict on a row's reference answer, for grading may take milliseconds.
+
+        One that is none, because the verifier failed, is not kept.
+        """
+        if verdict.error is None:
+            self.reference_grades[row] = verdict.values
+            if verdict.facts:
+                self.reference_facts[row] = verdict.facts
+            self.is_graded[row] = True
 
     def _padded(self, tokens: list[int], length: int) -> np.ndarray:
         padded = np.full(length, self.vocabulary.pad)

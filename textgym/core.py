@@ -7,7 +7,7 @@ The observation is the tokens so far, an action is one token, the reward comes f
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -34,6 +34,14 @@ class StepResult(NamedTuple):
     terminated: bool
     truncated: bool
     info: dict[str, Any]
+
+
+class Verdict(NamedTuple):
+    """What a task said of a response: values in the order of `TokenMDP.components`; see Grade."""
+
+    values: Sequence[float]
+    facts: Mapping[str, Any]
+    error: str | None
 
 
 class TokenMDP:
@@ -74,6 +82,7 @@ class TokenMDP:
         self.observation_length = self.bank.observation_length
         self.components = tuple(task.rewards)
         self.weights = tuple(float(task.rewards[name]) for name in self.components)
+        self.worthless = Verdict((0.0,) * len(self.components), {}, None)
         self.lowest_reward = task.reward_range[0]
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
@@ -91,23 +100,56 @@ class TokenMDP:
         """The bank's row of a level's problem `number`."""
         return level * self.bank.num_problems + number
 
-    def grade(self, row: int, turns: Sequence[str]) -> list[float]:
-        """The components' values for a finished episode of the problem in bank row `row`."""
-        task = self.task
-        if self._alphabet is not None and not self._alphabet.issuperset(turns[-1]):
-            return [0.0] * len(self.components)
-        problem = self.bank.problem(row)
-        grade = (
-            task.grade(problem, turns[-1])
-            if task.max_turns == 1
-            else task.grade_turns(problem, turns)
-        )
-        if grade.keys() != task.rewards.keys():
+    def grade(self, rows: Sequence[int], turns: Sequence[Sequence[str]]) -> list[Verdict]:
+        """The verdicts on finished episodes of the problems in these bank rows, by their turns."""
+        verdicts: dict[tuple[int, ...], Verdict] = {}
+        keys = [(row, *texts) for row, texts in zip(rows, turns, strict=True)]
+        asked = []
+        for key in dict.fromkeys(keys):  # rows of a group often say the same
+            if self._alphabet is not None and not self._alphabet.issuperset(key[-1]):
+                verdicts[key] = self.worthless
+            else:
+                asked.append(key)
+        if asked:
+            verdicts |= zip(asked, map(self._verdict, self._ask(asked)), strict=True)
+        return [verdicts[key] for key in keys]
+
+    def _ask(self, asked: Sequence[tuple[Any, ...]]) -> Sequence[Mapping[str, float]]:
+        """What the task says of each (bank row, turn, turn, ...)."""
+        task, problems = self.task, [self.bank.problem(row) for row, *_ in asked]
+        if task.max_turns > 1:
+            return [
+                task.grade_turns(problem, list(key[1:]))
+                for problem, key in zip(problems, asked, strict=True)
+            ]
+        if len(asked) == 1:
+            return [task.grade(problems[0], asked[0][1])]
+        grades = task.grade_many(problems, [key[1] for key in asked])
+        if len(grades) != len(asked):
             raise ValueError(
-                f"{type(task).__name__}.grade returned the components {sorted(grade)}, expected "
-                f"those of its rewards, {sorted(task.rewards)}"
+                f"{type(task).__name__}.grade_many returned {len(grades)} verdicts on {len(asked)} "
+                "responses, expected one on each"
             )
-        return [float(grade[name]) for name in self.components]
+        return grades
+
+    def _verdict(self, grade: Mapping[str, float]) -> Verdict:
+        """A task's verdict, checked."""
+        facts, error = getattr(grade, "facts", {}), getattr(grade, "error", None)
+        name = type(self.task).__name__
+        for fact, value in facts.items():
+            if not isinstance(fact, str) or fact[:1] in ("", "_") or not _is_fact(value):
+                raise ValueError(
+                    f"{name}.grade returned the fact {fact!r}: {value!r}, expected a name without "
+                    "a leading _ and a str, float, bool or int of 64 bits"
+                )
+        if error is not None:
+            return Verdict(self.worthless.values, facts, str(error))
+        if grade.keys() != self.task.rewards.keys():
+            raise ValueError(
+                f"{name}.grade returned the components {sorted(grade)}, expected those of its "
+                f"rewards, {sorted(self.task.rewards)}"
+            )
+        return Verdict([float(grade[name]) for name in self.components], facts, None)
 
     def reward(self, grades: Any) -> Any:
         """The weighted sum over the components: a float from floats, an array from columns [k]."""
@@ -129,6 +171,12 @@ class TokenMDP:
         return any(stop in text for stop in self.task.stop_strings)
 
 
+def _is_fact(value: Any) -> bool:
+    """Whether Gymnasium's vector environments can gather values like this one into an array."""
+    kind = type(value)
+    return kind in (str, float, bool) or (kind is int and -(2**63) <= value < 2**63)
+
+
 class RLEnvironment(gymnasium.Env):
     """A task as a Gymnasium environment whose actions are tokens.
 
@@ -144,7 +192,9 @@ class RLEnvironment(gymnasium.Env):
 
     Info: after `reset`, `length` (tokens in the observation), `problem` (its number), `problem_id`
     (a hash of its content), `difficulty` (the level's position); after `step`, `length`; at the end
-    also `stop_reason`, `response` (text), `components` (name -> value) and, in a dialogue,
+    also `stop_reason`, `response` (text), `components` (name -> value), `verdict` (name -> value,
+    facts about the grade, only where there are some), `verifier_error` (text, only where no verdict
+    was reached: the components are 0 then, and learners leave the episode out) and, in a dialogue,
     `response_mask` [L] bool: True where the policy chose the token.
 
     Args:
@@ -152,7 +202,8 @@ class RLEnvironment(gymnasium.Env):
         tokenizer, split, num_problems, max_prompt_tokens, max_response_tokens: see TokenMDP.
         difficulty: name or position of the level to play (None: the task's default).
         details: whether info also tells which problem is played and how it ended; False leaves
-            `length` (and a dialogue's `response_mask`), which is faster in a large batch.
+            `length`, `verifier_error` and a dialogue's `response_mask`, which is faster in a large
+            batch.
         render_mode: None or "ansi" (the text so far).
     """
 
@@ -305,16 +356,20 @@ class RLEnvironment(gymnasium.Env):
         self._over = True
         mdp = self.mdp
         if reason == ILLEGAL:
-            grades, reward = [0.0] * len(mdp.components), mdp.lowest_reward
+            verdict, reward = mdp.worthless, mdp.lowest_reward
         else:
-            grades = mdp.grade(self._row, [*self._turns, self._turn_text()])
-            reward = mdp.reward(grades)
+            [verdict] = mdp.grade([self._row], [[*self._turns, self._turn_text()]])
+            reward = mdp.reward(verdict.values)
         info: dict[str, Any] = {"length": self._length}
+        if verdict.error is not None:
+            info["verifier_error"] = verdict.error
         if self.details:
             response = self._tokens[self._prompt_length : self._length].tolist()
             info["stop_reason"] = STOP_REASONS[reason]
             info["response"] = mdp.vocabulary.decode(response)
-            info["components"] = dict(zip(mdp.components, grades, strict=True))
+            info["components"] = dict(zip(mdp.components, verdict.values, strict=True))
+            if verdict.facts:
+                info["verdict"] = dict(verdict.facts)
         if mdp.task.max_turns > 1:
             info["response_mask"] = self._response_mask()
         return StepResult(self._tokens.copy(), float(reward), True, False, info)

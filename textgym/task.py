@@ -1,4 +1,4 @@
-"""What is asked and how a response is graded: Problem, Preference and Task.
+"""What is asked and how a response is graded: Problem, Preference, Grade and Task.
 
 Nothing here knows of tokens, environments or learners.
 """
@@ -9,7 +9,7 @@ import hashlib
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +23,15 @@ class Problem:
     """One question. `answer` is the reference, never shown to the policy.
 
     Two problems with the same `key` are the same question in other words (the prompt itself where
-    no key is given); they always fall into the same split.
+    no key is given); they always fall into the same split. `fixed_split` says which one, where a
+    data set has decided that already; without it, a hash of the key does.
     """
 
     prompt: str
     answer: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
+    fixed_split: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt:
@@ -39,6 +41,11 @@ class Problem:
         for name, text in (("answer", self.answer), ("key", self.key)):
             if not isinstance(text, str):
                 raise TypeError(f"Problem.{name} is {text!r}, expected a text")
+        if self.fixed_split not in ("", *SPLITS):
+            raise ValueError(
+                f"Problem.fixed_split is {self.fixed_split!r}, expected one of {list(SPLITS)}, or "
+                "'' for a split by the question's hash"
+            )
 
     @property
     def id(self) -> int:
@@ -48,6 +55,8 @@ class Problem:
     @property
     def split(self) -> str:
         """Where this question belongs: "train" (80 %), "validation" or "test" (10 % each)."""
+        if self.fixed_split:
+            return self.fixed_split
         bucket = _hash63(self.key or self.prompt) % 10
         return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
 
@@ -59,6 +68,42 @@ class Preference:
     prompt: str
     chosen: str
     rejected: str
+
+
+class Grade(dict[str, float]):
+    """A verdict on a response: component -> number in [0, 1], and what else is to be told.
+
+    A plain mapping of components is a verdict too, without facts and error.
+
+    Example:
+        >>> Grade({"correct": 1.0}, facts={"rule": "rational"})
+        Grade({'correct': 1.0}, facts={'rule': 'rational'}, error=None)
+        >>> Grade(error="the sandbox did not start")
+        Grade({}, facts={}, error='the sandbox did not start')
+
+    Args:
+        components: the components of the task's `rewards`; not read where there is an error.
+        facts: name -> text, number or bool, each name always of one type: how the verdict came
+            about. Environments show them in `info["verdict"]`.
+        error: why no verdict was reached (the verifier failed or ran out of time; not: the response
+            is nonsense). The episode earns 0 in each component, `info["verifier_error"]` holds the
+            error, and learners leave the episode out.
+    """
+
+    __slots__ = ("error", "facts")
+
+    def __init__(
+        self,
+        components: Mapping[str, float] | Iterable[tuple[str, float]] = (),
+        *,
+        facts: Mapping[str, str | float | int | bool] | None = None,
+        error: str | None = None,
+    ) -> None:
+        super().__init__(components)
+        self.facts, self.error = {} if facts is None else facts, error
+
+    def __repr__(self) -> str:
+        return f"Grade({super().__repr__()}, facts={self.facts!r}, error={self.error!r})"
 
 
 class Task(ABC):
@@ -100,13 +145,32 @@ class Task(ABC):
     def sample(self, rng: np.random.Generator, *difficulty: str) -> Problem:
         """Draw one problem with `rng` alone. A task with `difficulties` gets the level's name."""
 
+    def list_problems(self, *difficulty: str) -> Sequence[Problem] | None:
+        """All problems of a level, of all splits, where they are a finite list: a data set.
+
+        Environments then number those of their split in this order and ask each of them once,
+        instead of drawing with `sample`. Always the same list in the same order; no problem twice.
+        None: problems are drawn. A task with `difficulties` gets the level's name.
+        """
+        return None
+
     def grade(self, problem: Problem, response: str) -> Mapping[str, float]:
         """Judge a response: one number in [0, 1] for each component of `rewards`.
 
-        A response which was cut off by the token budget is graded as it stands. Must not raise for
-        any text whatsoever.
+        A `Grade` says more: facts about the verdict, or that none was reached. A response which was
+        cut off by the token budget is graded as it stands. Must not raise for any text whatsoever.
         """
         return {name: float(response.strip() == problem.answer) for name in self.rewards}
+
+    def grade_many(
+        self, problems: Sequence[Problem], responses: Sequence[str]
+    ) -> Sequence[Mapping[str, float]]:
+        """Judge each response to the problem of its position, as `grade` would, in that order.
+
+        Environments call this with all episodes that end in one step: override it where grading
+        many at once is cheaper. The verdict on one must not depend on the others.
+        """
+        return [self.grade(*pair) for pair in zip(problems, responses, strict=True)]
 
     def reply(self, problem: Problem, turns: Sequence[str]) -> str | None:
         """What the environment says after the policy's last turn, `turns[-1]`.

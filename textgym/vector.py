@@ -7,7 +7,7 @@ are the reference answer's or can earn nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -16,12 +16,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from textgym.bank import as_problems, as_seeds, hash64
-from textgym.core import EOS, ILLEGAL, STOP_REASONS, TokenMDP
+from textgym.core import EOS, ILLEGAL, TokenMDP, Verdict
+from textgym.endings import write_ending, write_errors, write_facts
 from textgym.task import Task, as_index
 from textgym.tokenizer import CharTokenizer
 from textgym.turns import Turns
-
-_REASON_NAMES = np.array(STOP_REASONS, dtype=object)
 
 DRAWS_AHEAD = 128
 """Episodes whose problems are drawn at once for a slot, a power of two: hashing takes a dozen array
@@ -312,21 +311,23 @@ class TokenVectorEnv(VectorEnv):
 
     def _grade(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
-        mdp, rows = self.mdp, self._rows.take(slots)
+        mdp, rows, is_known = self.mdp, self._rows.take(slots), None
+        bank = mdp.bank
         if self._turns is not None:
             texts = np.array([self._turns.response(slot) for slot in slots.tolist()], dtype=object)
             grades = np.zeros((len(slots), len(mdp.components)))
             unknown = (reasons.take(slots) != ILLEGAL).nonzero()[0]
         else:
             # Fewer tokens than the budget leave pad behind the end, in the references too: equal
-            # tokens are the reference answer, whose text and grade are known.
+            # tokens are the reference answer, whose text is known, and after the first its grade.
             first = self._limit.take(slots) - mdp.budget
             responses = self._flat.take(first[:, None] + self._budget_columns)
-            same = responses == mdp.bank.references.take(rows, axis=0)
+            same = responses == bank.references.take(rows, axis=0)
             exact = np.logical_and.reduce(same, axis=1)
-            grades = mdp.bank.reference_grades.take(rows, axis=0) * exact[:, None]
-            texts = mdp.bank.answers.take(rows) if self.details else np.empty(len(rows), object)
-            unknown = (~exact).nonzero()[0]
+            is_known = exact & bank.is_graded.take(rows)
+            grades = bank.reference_grades.take(rows, axis=0) * is_known[:, None]
+            texts = bank.answers.take(rows) if self.details else np.empty(len(rows), object)
+            unknown = (~is_known).nonzero()[0]
             if unknown.size:
                 others, responses = slots.take(unknown), responses.take(unknown, axis=0)
                 hopeful = reasons.take(others) != ILLEGAL
@@ -338,38 +339,45 @@ class TokenVectorEnv(VectorEnv):
                 lengths = self._cursor.take(others) - first.take(unknown)
                 texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
                 unknown = unknown[hopeful]
-        for i in unknown.tolist():
-            turns = [texts[i]] if self._turns is None else self._turns.of(int(slots[i]))
-            grades[i] = mdp.grade(int(rows[i]), turns)
-        self._write_ending(slots, reasons, texts, grades, infos)
+        facts: dict[int, Mapping[str, Any]] = {}
+        if unknown.size:
+            verdicts = self._ask(slots, rows, texts, unknown)
+            grades[unknown] = [verdict.values for verdict in verdicts]
+            ended = slots.take(unknown).tolist()
+            facts = {slot: v.facts for slot, v in zip(ended, verdicts, strict=True) if v.facts}
+            errors = {
+                slot: v.error
+                for slot, v in zip(ended, verdicts, strict=True)
+                if v.error is not None
+            }
+            write_errors(infos, self.num_envs, errors)
+            if is_known is not None:
+                for i in exact.take(unknown).nonzero()[0].tolist():
+                    bank.keep_grade(int(rows[unknown[i]]), verdicts[i])
+        if self.mdp.task.max_turns > 1:
+            masks = self._turns.masks(slots)
+            infos["response_mask"], infos["_response_mask"] = masks, reasons.astype(bool)
+        if self.details:
+            if bank.reference_facts and is_known is not None:
+                for i in is_known.nonzero()[0].tolist():
+                    facts[int(slots[i])] = bank.reference_facts.get(int(rows[i]), {})
+            write_facts(infos, self.num_envs, facts)
+            write_ending(infos, mdp, slots, reasons, texts, grades)
         rewards = mdp.reward(grades.T)
         if mdp.lowest_reward:
             rewards[reasons.take(slots) == ILLEGAL] = mdp.lowest_reward
         return rewards
 
-    def _write_ending(
-        self,
-        slots: np.ndarray,
-        reasons: np.ndarray,
-        texts: np.ndarray,
-        grades: np.ndarray,
-        infos: dict[str, Any],
-    ) -> None:
-        num, done = self.num_envs, reasons.astype(bool)
-        if self.mdp.task.max_turns > 1:
-            infos["response_mask"], infos["_response_mask"] = self._turns.masks(slots), done
-        if not self.details:
-            return
-        responses = np.empty(num, dtype=object)  # None everywhere
-        responses[slots] = texts
-        columns = np.zeros((num, grades.shape[1]), dtype=np.float64)
-        columns[slots] = grades
-        components: dict[str, Any] = {}
-        for i, name in enumerate(self.mdp.components):
-            components[name], components[f"_{name}"] = columns[:, i], done
-        infos["stop_reason"], infos["_stop_reason"] = _REASON_NAMES.take(reasons), done
-        infos["response"], infos["_response"] = responses, done
-        infos["components"], infos["_components"] = components, done
+    def _ask(
+        self, slots: np.ndarray, rows: np.ndarray, texts: np.ndarray, unknown: np.ndarray
+    ) -> list[Verdict]:
+        """The task's verdicts on those of the finished slots [k] that `unknown` names."""
+        turns = (
+            [[text] for text in texts.take(unknown)]
+            if self._turns is None
+            else [self._turns.of(slot) for slot in slots.take(unknown).tolist()]
+        )
+        return self.mdp.grade(rows.take(unknown).tolist(), turns)
 
     def action_masks(self) -> np.ndarray:
         """[N, V] bool: the tokens that are legal now. A fresh array."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym import Problem, Task, register_task
+from textgym import Grade, Problem, Task, register_task
 
 
 @register_task("Sort-test-v0", max_response_tokens=6)
@@ -37,6 +37,31 @@ class StopAtSemicolon(Task):
 
     def grade(self, problem, response):
         return {"correct": float(response.rstrip(";") == problem.answer)}
+
+
+@register_task("Judge-test-v0", max_response_tokens=4)
+class Judged(Task):
+    """Say the letter: verdicts with facts of every type, of which some are none."""
+
+    rewards = {"correct": 1.0, "short": 0.5, "digits": -0.25}
+
+    def sample(self, rng):
+        return Problem(
+            f"{int(rng.integers(1000))} say {(letter := 'abcd'[rng.integers(4)])}:", letter
+        )
+
+    def grade(self, problem, response):
+        if "0" in response or (problem.id % 7 == 0 and response == problem.answer):
+            return Grade(error="cannot judge a 0" if "0" in response else "a bad day")
+        components = {
+            "correct": float(response == problem.answer),
+            "short": float(len(response) < 3),
+            "digits": float(any(c.isdigit() for c in response)),
+        }
+        facts = {"rule": "same" if response == problem.answer else "other", "size": len(response)}
+        if response.isupper():
+            facts |= {"share": len(response) / 4, "is_loud": True}
+        return Grade(components, facts={} if response == ";" else facts)
 
 
 @register_task("Guess-test-v0", max_response_tokens=8)

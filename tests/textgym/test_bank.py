@@ -57,9 +57,9 @@ def test_threads_that_share_a_bank_see_whole_rows() -> None:
     def read() -> None:
         for row in range(100):
             bank.problem(row)
-            seen = [bank.prompts[row], bank.references[row], bank.reference_grades[row]]
+            seen = [bank.prompts[row], bank.references[row], bank.facts[row]]
             seen = [part.copy() for part in seen]
-            expected = twin.prompts[row], twin.references[row], twin.reference_grades[row]
+            expected = twin.prompts[row], twin.references[row], twin.facts[row]
             if not all(map(np.array_equal, seen, expected)):
                 torn.append(row)
 

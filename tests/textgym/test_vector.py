@@ -14,7 +14,7 @@ import textgym  # noqa: F401
 from tests.textgym import sample_tasks  # noqa: F401
 from textgym.checking.report import difference
 
-IDS = ["Sort-test-v0", "Stop-test-v0", "Guess-test-v0", "TextMath-v0"]
+IDS = ["Sort-test-v0", "Stop-test-v0", "Judge-test-v0", "Guess-test-v0", "TextMath-v0"]
 MODES = list(AutoresetMode)
 
 
@@ -76,7 +76,7 @@ def test_native_equals_sync_step_by_step(env_id, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("env_id", ["Guess-test-v0", "TextMath-v0"])
+@pytest.mark.parametrize("env_id", ["Guess-test-v0", "Judge-test-v0", "TextMath-v0"])
 def test_native_equals_async_step_by_step(env_id, mode):
     native = gym.make_vec(env_id, 2, autoreset_mode=mode)
     other = gym.make_vec(env_id, 2, "async", vector_kwargs={"autoreset_mode": mode})
