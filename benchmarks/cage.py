@@ -28,7 +28,7 @@ UID = 64123  # an id that no account uses
 NAMESPACES = 0x00020000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000  # mnt pid net ipc uts
 MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 4096, 16384, 1 << 18, 2, 4
 EMPTIED = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/root")
-MEMORY = 3 << 30
+MEMORY = 6 << 30  # more than any executor sets by itself
 libc = ctypes.CDLL(None, use_errno=True)
 
 

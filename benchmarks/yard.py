@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmarks.attacks import MARK, Program
 
 CANARY = "untouched\n"
+KEY = 0x7E57  # of the corpus' System V objects
 MEMORY_GROWTH = 200  # MiB by which the trainer may grow: no output limit should be near it
 SIGNALS = (signal.SIGURG, signal.SIGWINCH, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -193,12 +194,12 @@ def marked_processes() -> Iterator[str]:
 
 
 def shared_objects() -> tuple[str, ...]:
-    """System V segments, semaphores and queues of this IPC namespace, by key and id."""
+    """System V segments, semaphores and queues which the corpus may have made here."""
     lines = []
     for kind in ("shm", "sem", "msg"):
         with suppress(OSError):
             rows = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
-            lines += [f"{kind} {row.split()[0]} {row.split()[1]}" for row in rows]
+            lines += [f"{kind} {row.split()[1]}" for row in rows if int(row.split()[0]) == KEY]
     return tuple(sorted(lines))
 
 

