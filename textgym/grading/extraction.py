@@ -12,17 +12,22 @@ WINDOW = 4000
 
 _box = re.compile(r"\\f?boxed(?![a-zA-Z])\s*(?:\{|(\d+|[a-zA-Z]))")
 _joint = re.compile(r"[\s$,;.]*(?:(?:\\text\s*\{\s*)?(?:and|or|,|;)(?:\s*\})?)?[\s$,;]*")
+_tag = re.compile(r"<answer>(.{0,4000}?)</answer>", re.DOTALL | re.IGNORECASE)
+_display = re.compile(r"(\\\[|\$\$)\s*(.{1,1000}?)\s*(\\\]|\$\$)", re.DOTALL)
 _hash = re.compile(r"####[ \t]*([^\n]*)")
 _says = re.compile(
-    r"\b(?:final |correct |right )?(?:answers?|result|solution)\b[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
-    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)[ \t]*\n?([^\n]*)",
+    r"\b(?:final |correct |right )?(?:answers?|result|solution|option|choice)\b[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
+    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)\s{0,4}([^\n]*)",
     re.IGNORECASE,
 )
 _end_of_sentence = re.compile(
     r"[.!?](?=\s|$)|,? (?:because|since|which|so that|as required|where)\b"
 )
 _maths = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
-_number = r"[-+−]?(?:[$£€]|\\\$)?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?(?:\s?%|\\%)?"
+_number = (
+    r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d[\d,]*+(?:\.\d+)?+(?:\s*/\s*\d+)?+"
+    r"(?:\s?%|\\%)?+(?![^\x00-\x7f°—–])"
+)
 _numbers = re.compile(rf"{_number}(?:(?:\s*,\s*|\s*,?\s+(?:and|or)\s+){_number})*")
 
 
@@ -30,7 +35,8 @@ _numbers = re.compile(rf"{_number}(?:(?:\s*,\s*|\s*,?\s+(?:and|or)\s+){_number})
 class Extraction:
     """What a response gives as its answer.
 
-    text: the answer, empty if there is none. rule: "boxed", "hash" (`#### x`), "says" ("the answer
+    text: the answer, empty if there is none. rule: "boxed", "hash" (`#### x`), "tag"
+    (`<answer>x</answer>`), "says" ("the answer
     is x"), "whole" (the response is the answer and nothing else), "last" (the last expression of
     its last sentence) or "none".
     """
@@ -61,8 +67,11 @@ def marked_answer(response: str) -> Extraction | None:
         text = _hash.match(response, last)[1].strip()
         if text:
             return Extraction(text, "hash")
+    tags = _tag.findall(response[-2 * WINDOW :])
+    if tags:
+        return Extraction(tags[-1].strip(), "tag")
     said = None
-    tail = response[-WINDOW:]
+    tail = _on_one_line(response[-WINDOW:])
     for said in _says.finditer(tail.replace("**", "").replace("__", "")):
         pass
     if said is not None:
@@ -76,10 +85,12 @@ def last_expression(response: str) -> Extraction:
     """The last formula, or else the last numbers, of a response's last sentence."""
     if "</think>" in response:
         response = response.rpartition("</think>")[2]
-    lines = [line for line in response[-WINDOW:].split("\n") if line.strip()]
+    lines = [line for line in _on_one_line(response[-WINDOW:]).split("\n") if line.strip()]
     if not lines:
         return NONE
     line = lines[-1].replace("**", "").strip()
+    if line.endswith("?"):
+        return NONE
     formulas = [next(filter(None, groups)) for groups in _maths.findall(line)]
     if formulas:
         before = line[: line.rfind(formulas[-1])].lower().split()[-4:]
@@ -93,6 +104,11 @@ def last_expression(response: str) -> Extraction:
     if DENIALS.intersection(before):
         return NONE
     return Extraction(numbers[0].strip(), "last")
+
+
+def _on_one_line(text: str) -> str:
+    """A text in which displayed formulas have no line breaks."""
+    return _display.sub(lambda match: " ".join(match[0].split()), text)
 
 
 def _sentence(text: str) -> str:

@@ -7,6 +7,7 @@ form too. Every function is total: False for a text that is no such thing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import gcd
 
 from textgym.grading.expressions.reading import read
@@ -27,6 +28,7 @@ from textgym.grading.expressions.tree import (
     Quantity,
     Quotient,
     Ratio,
+    Relation,
     Sum,
     Symbol,
     symbols,
@@ -40,6 +42,14 @@ def is_number(text: str) -> bool:
     percent sign or a unit, behind `x =`, in a tuple, set or list.
     """
     return _all_items(_node(text), _is_literal)
+
+
+def is_computed(text: str) -> bool:
+    """Whether an answer is one or more numbers as results are written: literals, 2^{10}, 3 * 10^5.
+
+    A calculation counts by what it ends in: `9 * 2 = 18` is computed, `9 * 2` is not.
+    """
+    return _all_items(_node(text), lambda node: _is_literal(node) or _is_power(node))
 
 
 def is_lowest_terms(text: str) -> bool:
@@ -67,10 +77,14 @@ def _node(text: str) -> Node:
 
 
 def _value(node: Node) -> Node:
-    return value_of(node) if is_equation(node) else node
+    if is_equation(node):
+        return value_of(node)
+    if isinstance(node, Relation) and set(node.operators) <= {"=", "≈"}:
+        return node.sides[-1]
+    return node
 
 
-def _all_items(node: Node, holds) -> bool:
+def _all_items(node: Node, holds: Callable[[Node], bool]) -> bool:
     node = _value(node)
     if isinstance(node, Listing | Braces | Bracketed | Ratio):
         return bool(node.items) and all(_all_items(item, holds) for item in node.items)
@@ -88,6 +102,15 @@ def _is_literal(node: Node) -> bool:
             over = over.operand
         return all(isinstance(part, Number) and part.digits.isdigit() for part in (over, under))
     return isinstance(node, Number | Mixed)
+
+
+def _is_power(node: Node) -> bool:
+    """A power of literals, with at most a literal in front of it."""
+    if isinstance(node, Quantity | Negative):
+        return _is_power(node.value if isinstance(node, Quantity) else node.operand)
+    if isinstance(node, Product) and len(node.factors) == 2:
+        return _is_literal(node.factors[0]) and _is_power(node.factors[1])
+    return isinstance(node, Power) and _is_literal(node.base) and _is_literal(node.exponent)
 
 
 def _is_reduced(node: Node) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from textgym.grading.expressions.cleaning import MAX_CHARACTERS
 from textgym.grading.expressions.compare import compare
 from textgym.grading.expressions.fields import Budget, OutOfTime
 from textgym.grading.expressions.reading import Reading, read
@@ -98,7 +99,7 @@ def extract_answer(response: str) -> Extraction:
     text = response.strip()
     if not text:
         return NONE
-    if len(text) <= 4000:
+    if len(text) <= MAX_CHARACTERS:
         reading = read(text)
         if not reading.is_text or (len(text.split()) <= MAX_WORDS and not _has_digits(text)):
             return Extraction(text, "whole")
@@ -129,13 +130,14 @@ def _reference(text: str) -> Reading:
 def _judge(reference: str, answer: str, budget: Budget) -> Verdict:
     expected = _reference(reference)
     extraction = extract_answer(answer)
-    if expected.is_text and expected.words and expected.words == read(answer).words:
+    if expected.is_text and expected.words and expected.words == read(answer[:MAX_CHARACTERS]).words:
         return Verdict(True, "text")
     if extraction.rule == "none":
         return Verdict(False, "no answer")
-    given = read(extraction.text)
+    given = read(extraction.text[: MAX_CHARACTERS + 1])
     if expected.choice:
-        return Verdict(given.choice == expected.choice, "choice")
+        chosen = given.choice or read(answer[:MAX_CHARACTERS]).choice
+        return Verdict(chosen == expected.choice, "choice")
     if expected.is_text and expected.words and expected.words == given.words:
         return Verdict(True, "text")
     rule = "text"

@@ -46,7 +46,7 @@ class AtomParser:
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens, self.position = [*tokens, END], 0
-        self.depth, self.bars = 0, 0
+        self.depth, self.bars, self.num_signs = 0, 0, 0
 
     def listing(self) -> Node:
         """Everything up to a closing bracket or the end."""

@@ -11,7 +11,7 @@ MAX_CHARACTERS = 4000
 """No answer has to be longer."""
 
 _CHARACTERS = {
-    **dict.fromkeys("−–—‒﹣－", "-"),
+    **dict.fromkeys("−–—‒﹣－‐‑", "-"),
     **dict.fromkeys("×✕⋅·∙•∗", "*"),
     **{"÷": "/", "∕": "/", "⁄": "/", "√": "\\sqrt ", "∛": "\\cbrt ", "∞": "\\infty "},
     **{"≤": "<=", "⩽": "<=", "≦": "<=", "≥": ">=", "⩾": ">=", "≧": ">=", "≠": "\\ne "},
@@ -22,7 +22,7 @@ _CHARACTERS = {
     **{"⟨": "\\langle ", "⟩": "\\rangle ", "〈": "\\langle ", "〉": "\\rangle "},
     **{"′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "≈": "\\approx ", "≡": "\\equiv "},
     **{"…": "\\ldots ", "⋯": "\\ldots ", "π": "\\pi ", "∠": "\\angle ", "。": ".", "，": ","},
-    **{"¢": "\\text{ cents}", "€": "\\text{ euros}", "£": "\\text{ pounds}"},
+    **{"¢": "\\text{ cents}", "€": "\\euro ", "£": "\\sterling ", "₹": "\\rupee ", "¥": "\\yen "},
 }
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
@@ -41,6 +41,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ⁽⁾", "
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n")
 _superscript = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ⁽⁾]+")
 _subscript = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
+_root = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _vulgar = re.compile("([0-9]?)([¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
 
 _REMOVED = re.compile(
@@ -64,6 +65,18 @@ _blank_thousands = re.compile(
 _repeating = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
 
 
+_bold = re.compile(r"(?<![\w)}\]])\*\*([^*\n]+)\*\*(?![\w(])")
+_times = re.compile(r"(?<=\d) +[xX] +(?=\d)")
+_odds = re.compile(r"^\s*(\d+) to (\d+)\s*$")
+_named_figure = re.compile(
+    r"\\(?:overline|overrightarrow|vec|widehat|angle|triangle|measuredangle)\s*\{?([A-Z]{2,4})\}?"
+)
+_half_of_day = re.compile(r"\b([ap])\.\s?m\b\.?", re.IGNORECASE)
+_unit_quotient = re.compile(
+    r"(?<=[\d}]) ((?:k?m|c?m|k?g|mi|ft|L|mL)(?:\^\{?\d\}?)?/(?:s|h|hr|min|sec|m|L|mL|k?g|c?m)(?:\^\{?\d\}?)?)$"
+)
+
+
 def clean(text: str) -> str:
     """The text in the one notation that `tokens` reads.
 
@@ -76,9 +89,16 @@ def clean(text: str) -> str:
         text = _to_ascii(text)
     if "\\" in text or "{,}" in text:
         text = _clean_latex(text)
-    text = _without_delimiters(text).replace("**", "^")
+    if "**" in text:
+        text = _bold.sub(r"\1", text).replace("**", "^")
+    text = _without_delimiters(text)
     if " " in text:
+        text = _times.sub("*", text)
+        text = _odds.sub(r"\1:\2", text)
         text = _blank_thousands.sub(_join_digits, text)
+        text = _unit_quotient.sub(r" \\text{\1}", text)
+    if "." in text:
+        text = _half_of_day.sub(r"\1m", text)
     return text.strip()
 
 
@@ -87,6 +107,7 @@ def _to_ascii(text: str) -> str:
     text = _superscript.sub(lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
     text = _subscript.sub(lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
     text = _vulgar.sub(_vulgar_fraction, text)
+    text = _root.sub(r"\\sqrt{\1}", text)
     text = text.translate(_TABLE)
     return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_TABLE)
 
@@ -101,6 +122,7 @@ def _clean_latex(text: str) -> str:
     text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
     text = _spaced_thousands.sub(_join_digits, text)
     text = _repeating.sub(r"\1.\2\\repeating{\3}", text)
+    text = _named_figure.sub(r"\1", text)
     text = _REMOVED.sub("", text)
     text = _blank.sub(" ", text)
     text = _fraction.sub(r"\\frac", text)

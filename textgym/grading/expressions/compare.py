@@ -32,6 +32,7 @@ from textgym.grading.expressions.tree import (
     Node,
     Number,
     Percent,
+    Power,
     Product,
     Quantity,
     Quotient,
@@ -80,6 +81,10 @@ def _plain(node: Node) -> Node:
         unit = read_unit(node.unit)
         if unit.dimensions in ((("part", 1),), (("angle", 1),)) and unit.size != 1 / 60:
             return (Percent if unit.dimensions[0][0] == "part" else Degrees)(node.value)
+    if isinstance(node, Product) and len(node.factors) == 2:
+        name, point = node.factors  # P(2, 3) is the point (2, 3)
+        if isinstance(name, Symbol) and name.name.isupper() and isinstance(point, Bracketed):
+            return point
     if isinstance(node, Text):
         words = node.words
         if words in _EMPTY or words in _EMPTY_MORE:
@@ -184,8 +189,11 @@ def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
         return _measure(value_of(node), other)
     if isinstance(node, Product) and isinstance(other, Quantity) and len(node.factors) == 2:
         number, letter = node.factors
+        power = ""
+        if isinstance(letter, Power) and isinstance(letter.exponent, Number):
+            letter, power = letter.base, f" ^ {letter.exponent.digits}"
         if isinstance(letter, Symbol) and letter.name in _UNIT_LETTERS:
-            return number, read_unit(letter.name)
+            return number, read_unit(letter.name + power)
     return node, None
 
 

@@ -41,7 +41,7 @@ MAX_LOG2 = 100_000
 MAX_ANGLE = 1e12
 """Largest argument of a trigonometric function: more would need more digits than are carried."""
 
-PRIME = 2**521 - 1
+PRIME = 2**127 - 1
 MAX_MATRIX = 4
 
 
@@ -136,10 +136,10 @@ class Exact:
 
 
 class Modular:
-    """Integers modulo a prime of 521 bits, with a fixed value for each variable.
+    """Integers modulo a prime of 127 bits, with a fixed value for each variable.
 
     Two rational functions that agree at a random point are the same but for a chance of their
-    degree in 2**521 (Schwartz 1980).
+    degree in 2**127 (Schwartz 1980).
     """
 
     def __init__(self, budget: Budget, values: Mapping[str, int]) -> None:

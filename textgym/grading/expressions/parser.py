@@ -117,17 +117,13 @@ class Parser(AtomParser):
 
     def side(self) -> Node:
         """One side of a relation, with its unit."""
-        negative = bool(self.at("-")) and self.tokens[self.position + 1].kind == "dollar"
+        negative = self.at("-") and self.tokens[self.position + 1].kind == "currency"
         if negative:
             self.take()
-        unit = ""
-        if self.next.kind == "dollar":
-            self.take()
-            unit = "dollars"
+        unit = self.take().value if self.next.kind == "currency" else ""
         node = self.union()
-        if self.next.kind == "dollar":  # 5$
-            self.take()
-            unit = "dollars"
+        if self.next.kind == "currency":  # 5$
+            unit = self.take().value
         if self.next.kind == "word" and self.next.value not in WORD_OPERATORS:
             words = self.unit()
             unit = words if not unit or words.lower().startswith(unit[:6]) else f"{unit} {words}"
@@ -194,7 +190,7 @@ class Parser(AtomParser):
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
     def _check_signs(self) -> None:
-        self.num_signs = getattr(self, "num_signs", 0) + 1
+        self.num_signs += 1
         if self.num_signs > 2:
             raise OutOfBounds("more than two signs ±")
 

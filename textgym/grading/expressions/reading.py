@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
 from textgym.grading.expressions.cleaning import clean
 from textgym.grading.expressions.parser import parse
@@ -21,6 +23,7 @@ from textgym.grading.expressions.tree import (
 
 _based = re.compile(r"\(?([0-9A-F]+)\)?_\{?(\d{1,2})\}?")
 _choice = re.compile(r"\W*([A-J])\s*(?:[).:}]\s*(.*)|)", re.DOTALL)
+_date = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/-]\d{1,2}[/-]\d{4}")
 _thousands = re.compile(r"\d,\d{3}(?!\d)")
 _fonts = re.compile(r"\\(?:text|mathrm|mathbf|mathit|operatorname|mbox)[a-z]{0,2}(?![a-z])")
 _punctuation = re.compile(r"[\s.,;:!?\"'{}$()\\\x02\x03]+")
@@ -62,21 +65,22 @@ def _is_several(node: Node) -> bool:
     return isinstance(node, Listing | Braces | Bracketed)
 
 
+@lru_cache(maxsize=4096)
 def read(text: str) -> Reading:
-    """The reading of a text. Never raises for a text."""
+    """The reading of a text. Never raises for a text. Cached: a group gives the same answers."""
     try:
         cleaned = clean(text)
     except OutOfBounds:
         return Reading(Text(""), "")
     words = _words(cleaned)
+    if _date.fullmatch(words):
+        return Reading(Text(words), words)
     match = _based.fullmatch(cleaned)
     if match:
         return Reading(Based(match[1], match[2]), words)
     choice = _choice.fullmatch(_fonts.sub("", cleaned))
     letter = choice[1] if choice and (choice[2] is None or len(choice[2]) < 200) else ""
     if words in _NUMBER_WORDS:
-        from fractions import Fraction
-
         return Reading(Number(Fraction(_NUMBER_WORDS.index(words))), words)
     try:
         node = parse(cleaned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 from textgym.grading.expressions.fields import (
@@ -25,7 +26,9 @@ from textgym.grading.expressions.tree import (
     Listing,
     Negative,
     Node,
+    Number,
     OutOfBounds,
+    Power,
     Product,
     Relation,
     Sum,
@@ -91,8 +94,15 @@ def _definition(relation: Relation) -> tuple[Node, Node] | None:
 
 
 def _is_name(node: Node) -> bool:
-    if isinstance(node, Product):  # f(x), and S_n or AB as products of letters
-        return len(node.factors) <= 3 and all(isinstance(f, Symbol) for f in node.factors)
+    if isinstance(node, Product):  # f(x), f^{-1}(x), and AB as a product of letters
+        first, *others = node.factors
+        if isinstance(first, Power) and first.exponent == Negative(Number(Fraction(1), "1")):
+            first = first.base
+        return len(others) <= 2 and isinstance(first, Symbol) and all(map(_is_letters, others))
+    return _is_letters(node)
+
+
+def _is_letters(node: Node) -> bool:
     if isinstance(node, Bracketed):
         return all(isinstance(item, Symbol) for item in node.items)
     return isinstance(node, Symbol)
@@ -100,7 +110,7 @@ def _is_name(node: Node) -> bool:
 
 def _mentions(node: Node, name: Node) -> bool:
     if isinstance(name, Product):  # f(x) = 2x has x on both sides
-        return name.factors[0].name in symbols(node)
+        return not symbols(name.factors[0]).isdisjoint(symbols(node))
     return not symbols(name).isdisjoint(symbols(node))
 
 

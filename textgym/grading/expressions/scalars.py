@@ -9,6 +9,7 @@ times. Variables are real. Where two expressions are real at the same points, th
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from textgym.grading.expressions.fields import (
@@ -128,14 +129,18 @@ def _exactly(a: Node, b: Node, budget: Budget) -> Decision | None:
 
 def _modulo(a: Node, b: Node, names: list[str], budget: Budget) -> Decision | None:
     """Compare as rational functions, if both are some."""
-    values = {}
-    for position, name in enumerate([*names, " pi", " e"]):
-        values[name] = pow(3, 10**40 + 7919 * position, PRIME)  # fixed, and without structure
+    values = {name: _residue(i) for i, name in enumerate((" pi", " e", *names))}
     field = Modular(budget, values)
     try:
         return (evaluate(a, field) - evaluate(b, field)) % PRIME == 0, "rational function"
     except (Inexact, OutOfBounds):
         return None
+
+
+@cache
+def _residue(position: int) -> int:
+    """The value of a variable modulo PRIME: fixed, and without structure."""
+    return pow(3, 10**40 + 7919 * position, PRIME)
 
 
 def _at_points(a: Node, b: Node, names: list[str], budget: Budget) -> bool:

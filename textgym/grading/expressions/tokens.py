@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from textgym.grading.expressions.tree import OutOfBounds
+from textgym.grading.expressions.units import UNITS
 
 MAX_TOKENS = 1500
 MAX_DIGITS = 600
@@ -40,7 +41,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     **{"approx": ("op", "≈"), "equiv": ("op", "≡"), "sim": ("op", "≈"), "mid": ("op", "|")},
     **{"cup": ("op", "∪"), "cap": ("op", "∩"), "setminus": ("op", "∖"), "backslash": ("op", "∖")},
     **{"in": ("op", "∈"), "colon": ("op", ":"), "land": ("word", "and"), "lor": ("word", "or")},
-    **{"wedge": ("word", "and"), "vee": ("word", "or"), "dollar": ("dollar", "$")},
+    **{"wedge": ("word", "and"), "vee": ("word", "or"), "dollar": ("currency", "dollars")},
+    **{"euro": ("currency", "euros"), "sterling": ("currency", "sterling")},
+    **{"rupee": ("currency", "rupees"), "yen": ("currency", "yen")},
     **{"infty": ("constant", "inf"), "pi": ("constant", "pi"), "circ": ("op", "°")},
     **{"degree": ("op", "°"), "imath": ("constant", "i"), "exp": ("function", "exp")},
     **{"emptyset": ("empty", ""), "varnothing": ("empty", ""), "{": ("op", "\\{")},
@@ -67,12 +70,16 @@ _TEXT = frozenset(
 _MATHS_FONTS = frozenset("mathrm mathbf mathit mathsf operatorname".split())
 WORD_OPERATORS = frozenset(("and", "or"))
 _NO_PRODUCT = frozenset(
-    "no yes odd all any not red zero one two six ten day man boy dog cat sun mon tue wed thu fri "
-    "sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is an to of in on by at we".split()
+    "per the no yes odd all any not red zero one two six ten day man boy dog cat sun mon tue wed thu fri "
+    "sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is of in we".split()
 )
 UNIT_RUNS = frozenset(
-    "cm mm km nm dm kg mg ml mL kL ft yd mi oz lb lbs hr mph kph deg rad mol gal cal".split()
+    "cm mm km nm dm kg mg ml mL kL ft yd mi oz lb lbs hr sq cu mph kph deg rad mol gal cal".split()
 )
+_PREPOSITIONS = frozenset(("at", "by", "to", "on", "an", "as"))
+"""Words, unless signs stand beside them: u + at is a product."""
+
+_SIGNS = frozenset("+-*/=^()<>")
 _UNITS_AFTER_NUMBERS = frozenset(("min", "sec"))
 
 _token = re.compile(
@@ -83,6 +90,7 @@ _token = re.compile(
     r"|(?P<op><=|>=|!=|=<|==|<>|->|[-+*/^_!()\[\]{}|,;:=<>%'&\x02\x03.?\"])",
     re.DOTALL,
 )
+_letters = re.compile("[a-zA-Z]+")
 _font = re.compile(r"\\(%s)\s*\{([^{}]*)\}" % "|".join(sorted(_TEXT)))
 _number_set = re.compile(r"\\(?:mathbb|Bbb|mathbf)\s*\{?([RZNQC])\}?(?![a-zA-Z])")
 
@@ -134,7 +142,13 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
             position = _command(match["command"], text, position, spaced, tokens)
             depth += {"{": 1, "}": -1, "langle": 1, "rangle": -1}.get(match["command"], 0)
         elif kind == "run":
-            _run(match["run"], spaced, in_text, tokens)
+            run = match["run"]
+            beside = text[position : position + 2].strip()[:1]
+            before = tokens[-1].value if tokens and tokens[-1].kind == "op" else ""
+            if run in _PREPOSITIONS and not (beside in _SIGNS or before in _SIGNS):
+                tokens.append(Token("word", run, spaced))
+            else:
+                _run(run, spaced, in_text, tokens)
         else:
             op = match["op"]
             if op in "\x02\x03":
@@ -155,8 +169,12 @@ def _mark_text(match: re.Match[str]) -> str:
     """Mark the words of \\text{...}; a font around one letter or a function changes nothing."""
     font, content = match.groups()
     name = content.strip()
-    if font in _MATHS_FONTS and (len(name) == 1 or name in FUNCTIONS or not name.isalpha()):
-        return f" {content} " if name not in FUNCTIONS else f" \\{name} "
+    if font in _MATHS_FONTS:
+        if name in FUNCTIONS:
+            return f" \\{name} "
+        first = _letters.match(name)
+        if len(name) == 1 or not name.isalpha() and not (first and first[0] in UNITS):
+            return f" {content} "
     return f"\x02{content}\x03"
 
 
@@ -205,11 +223,13 @@ def _run(run: str, spaced: bool, in_text: bool, tokens: list[Token]) -> None:
         tokens.append(Token("word", lower, True))
     elif run in _UNITS_AFTER_NUMBERS and tokens and tokens[-1].kind == "number":
         tokens.append(Token("word", run, spaced))
+    elif lower in ("infinity", "oo"):
+        tokens.append(Token("constant", "inf", spaced))
     elif in_text and (run not in FUNCTIONS or run in _UNITS_AFTER_NUMBERS):
         tokens.append(Token("word", run, spaced))
     elif run in FUNCTIONS or run in _ALIASES:
         tokens.append(Token("function", _ALIASES.get(run, run), spaced))
-    elif lower in ("pi", "inf", "infinity", "oo"):
+    elif lower in ("pi", "inf"):
         tokens.append(Token("constant", "pi" if lower == "pi" else "inf", spaced))
     elif run in GREEK:
         tokens.append(Token("symbol", run, spaced))

@@ -7,7 +7,7 @@ plain data: `parser` makes them, `fields` evaluates scalars, `compare` compares 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 
 
@@ -210,10 +210,10 @@ class Text(Node):
     words: str
 
 
-def children(node: object) -> Iterator[Node]:
+def children(node: Node) -> Iterator[Node]:
     """The nodes directly below a node."""
-    for field in fields(node):
-        value = getattr(node, field.name)
+    for name in type(node).__slots__:
+        value = getattr(node, name)
         if isinstance(value, Node):
             yield value
         elif isinstance(value, tuple):

@@ -58,6 +58,9 @@ _BASES: dict[str, list[tuple[Fraction | int, str]]] = {
     ],
     "money": [(1, "dollar usd buck"), (_F(1, 100), "cent penny pennies")],
     "euro": [(1, "euro eur")],
+    "sterling": [(1, "sterling gbp"), (_F(1, 100), "pence")],
+    "rupee": [(1, "rupee inr rs")],
+    "yen": [(1, "yen jpy")],
     "angle": [(1, "degree deg"), (_F(1, 60), "arcminute")],
     "turn": [(1, "radian rad")],
     "part": [(_F(1, 100), "percent percentage pct")],
@@ -73,6 +76,8 @@ _BASES: dict[str, list[tuple[Fraction | int, str]]] = {
     "frequency": [(1, "hz hertz")],
     "pressure": [(1, "pa pascal"), (1000, "kpa kilopascal"), (101325, "atm atmosphere")],
     "amount": [(1, "mol mole")],
+    "before noon": [(1, "am")],
+    "after noon": [(1, "pm")],
 }
 _VOLUMES = [
     (_F(1, 1000), "l liter litre"),
