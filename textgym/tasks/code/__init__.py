@@ -1,0 +1,1 @@
+"""Programming: problems that are generated or read, each with a reference and hidden tests."""
