@@ -19,7 +19,7 @@ from typing import Any
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "textgym" / "grading" / "attacks"
 CLASSES = (
     *("hangs", "bombs", "files", "network", "processes", "exits"),
-    *("hostile_objects", "forging", "syscalls", "crashes", "state"),
+    *("hostile_objects", "forging", "protocol", "syscalls", "crashes", "state"),
 )
 FORMS = ("call", "assert", "split", "map", "mutation", "stdio")
 HANG_TIMEOUT = 0.3  # seconds: the deadline of programs marked `hang`
@@ -52,6 +52,28 @@ def scan(pid, step=1 << 22):
                 found = pattern.search(memory.read(min(end - place, step)))
             except (OSError, ValueError, OverflowError): break
             if found: return found[0].decode()
+"""
+
+# say(text): a line on every descriptor, alone and after each secret of the runner's frames.
+REPLIES = """\
+import os, sys
+_write, _exit = os.write, os._exit
+def secrets():
+    found, frame = {b""}, sys._getframe()
+    while frame:
+        cells = [c for v in frame.f_locals.values() for c in (getattr(v, "__closure__", 0) or ())]
+        for value in [*frame.f_locals.values(), *(c.cell_contents for c in cells)]:
+            if isinstance(value, str) and 8 <= len(value) <= 80: value = value.encode()
+            if isinstance(value, bytes) and 8 <= len(value) <= 80: found.add(value)
+        frame = frame.f_back
+    return found
+SECRETS = secrets()
+def say(text):
+    for secret in SECRETS:
+        for fd in (3, 4, 5, 6):
+            try: _write(fd, b"\\n" + secret + text.encode("utf-8", "surrogatepass") + b"\\n")
+            except OSError: pass
+def end(): _exit(0)
 """
 
 # A system call counts as reachable unless the kernel refuses it for want of permission.
@@ -152,7 +174,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     """Replace @NAME@, then @REPEAT n text@."""
     if found := re.fullmatch(r"@SYSCALL@\((.*)\)\n*", text):
         text = SYSTEM_CALL.replace("ARGUMENTS", f"({found[1]},)")
-    text = text.replace("@SCAN@", SCAN)
+    text = text.replace("@SCAN@", SCAN).replace("@REPLIES@", REPLIES)
     text = re.sub(r"@([A-Z_]+)@", lambda m: values.get(m[1], m[0]), text)
     return re.sub(r"@REPEAT (\d+) (.*?)@", lambda m: int(m[1]) * m[2], text, flags=re.DOTALL)
 
