@@ -16,8 +16,10 @@ _tag = re.compile(r"<answer>(.{0,4000}?)</answer>", re.DOTALL | re.IGNORECASE)
 _display = re.compile(r"(\\\[|\$\$)\s*(.{1,1000}?)\s*(\\\]|\$\$)", re.DOTALL)
 _hash = re.compile(r"####[ \t]*([^\n]*)")
 _says = re.compile(
-    r"\b(?:final |correct |right )?(?:answers?|result|solution|option|choice)\b[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
-    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)\s{0,4}([^\n]*)",
+    r"\b(?:final |correct |right )?(?:answers?|result|solution|option|choice)\b"
+    r"[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
+    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)"
+    r"\s{0,4}([^\n]*)",
     re.IGNORECASE,
 )
 _end_of_sentence = re.compile(
@@ -25,7 +27,7 @@ _end_of_sentence = re.compile(
 )
 _maths = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
 _number = (
-    r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d[\d,]*+(?:\.\d+)?+(?:\s*/\s*\d+)?+"
+    r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d++(?:,\d{3})*+(?:\.\d+)?+(?:\s*/\s*\d+)?+"
     r"(?:\s?%|\\%)?+(?![^\x00-\x7f°—–])"
 )
 _numbers = re.compile(rf"{_number}(?:(?:\s*,\s*|\s*,?\s+(?:and|or)\s+){_number})*")
@@ -70,12 +72,10 @@ def marked_answer(response: str) -> Extraction | None:
     tags = _tag.findall(response[-2 * WINDOW :])
     if tags:
         return Extraction(tags[-1].strip(), "tag")
-    said = None
     tail = _on_one_line(response[-WINDOW:])
-    for said in _says.finditer(tail.replace("**", "").replace("__", "")):
-        pass
-    if said is not None:
-        text = _sentence(said[1])
+    sayings = _says.findall(tail.replace("**", "").replace("__", ""))
+    if sayings:
+        text = _sentence(sayings[-1])
         if text:
             return Extraction(text, "says")
     return None
@@ -95,11 +95,10 @@ def last_expression(response: str) -> Extraction:
     if formulas:
         before = line[: line.rfind(formulas[-1])].lower().split()[-4:]
         return NONE if DENIALS.intersection(before) else Extraction(formulas[-1].strip(), "last")
-    numbers = None
-    for numbers in _numbers.finditer(line):
-        pass
-    if numbers is None:
+    found = list(_numbers.finditer(line))
+    if not found:
         return NONE
+    numbers = found[-1]
     before = re.findall(r"[a-z']+", line[: numbers.start()].lower())[-3:]
     if DENIALS.intersection(before):
         return NONE

@@ -1,11 +1,11 @@
-"""Whether a response answers a mathematical question: `equivalent`, `extract_answer`.
+r"""Whether a response answers a mathematical question: `equivalent`, `extract_answer`.
 
 No text is ever evaluated as code and no symbolic algebra is done, so that nothing can run away: an
 answer is read by a bounded grammar (`textgym.grading.expressions`) into a tree, and two trees are
-compared by exact arithmetic, modulo a prime, or in fifty digits at fixed points. A verdict is a pure
-function of its two texts, on any thread, in any process.
+compared by exact arithmetic, modulo a prime, or in fifty digits at fixed points. A verdict is a
+pure function of its two texts, on any thread, in any process.
 
-What counts as equal: the same number however written (1/2, 0.5, 50 %, \\frac12), but 0.333 is not
+What counts as equal: the same number however written (1/2, 0.5, 50 %, \frac12), but 0.333 is not
 1/3 and 3.14 is not pi; the same function; the same equation up to a factor, but a solved one has to
 be solved; the same set, list (in any order) or tuple (in order); the same interval with the same
 brackets; the same quantity, where a unit that is left out goes without saying and a wrong one does
@@ -51,10 +51,10 @@ class Verdict:
 
 
 def equivalent(reference: str, answer: str, *, timeout: float = 2.0) -> Verdict:
-    """Whether an answer says what the reference says.
+    r"""Whether an answer says what the reference says.
 
     Args:
-        reference: the right answer, bare or in a solution that marks it (`\\boxed{}`, `####`).
+        reference: the right answer, bare or in a solution that marks it (`\boxed{}`, `####`).
         answer: a bare answer or a whole response.
         timeout: seconds after which there is no verdict. A verdict takes about 0.1 ms, and the
             slowest that the bounds admit well under a second.
@@ -130,7 +130,11 @@ def _reference(text: str) -> Reading:
 def _judge(reference: str, answer: str, budget: Budget) -> Verdict:
     expected = _reference(reference)
     extraction = extract_answer(answer)
-    if expected.is_text and expected.words and expected.words == read(answer[:MAX_CHARACTERS]).words:
+    if (
+        expected.is_text
+        and expected.words
+        and expected.words == read(answer[:MAX_CHARACTERS]).words
+    ):
         return Verdict(True, "text")
     if extraction.rule == "none":
         return Verdict(False, "no answer")

@@ -42,7 +42,7 @@ BINARY = {"max": 2, "min": 2, "gcd": 2, "lcm": 2, "binomial": 2, "mod": 2}
 
 
 class AtomParser:
-    """Reads one factor at a time from a list of tokens; `listing` and `sum` are the outer half's."""
+    """Reads one factor at a time from tokens; `listing` and `sum` are the outer half's."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens, self.position = [*tokens, END], 0
@@ -103,7 +103,7 @@ class AtomParser:
         raise OutOfBounds(f"more than {MAX_POSTFIXES} signs behind one number")
 
     def _takes_circle(self) -> bool:
-        """Read the circle of `^\\circ` or `^{\\circ}`."""
+        r"""Read the circle of `^\circ` or `^{\circ}`."""
         if self.accept("°"):
             return True
         after = self.tokens[self.position + 1 : self.position + 3]
@@ -176,7 +176,7 @@ class AtomParser:
         return number
 
     def repeating(self, token: Token) -> Number:
-        """`0.1\\overline{6}`: 0.1 plus 6/90."""
+        r"""`0.1\overline{6}`: 0.1 plus 6/90."""
         self.expect("{")
         period = self.take()
         self.expect("}")
@@ -319,7 +319,7 @@ class AtomParser:
         )
 
     def matrix(self, name: str) -> Node:
-        """The rows of a matrix up to its \\end; a vmatrix is the number that it has."""
+        """The rows of a matrix up to its end; a vmatrix is the number that it has."""
         if name not in (*MATRICES, "vmatrix"):
             raise ValueError(f"no answer has the environment {name[:20]}")
         self.depth += 1

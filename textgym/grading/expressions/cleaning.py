@@ -1,4 +1,4 @@
-"""One notation for what LaTeX, plain text and Unicode write in many. Text to text, in linear time."""
+"""One notation for what LaTeX, plain text and Unicode write in many, in linear time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ _named_figure = re.compile(
 )
 _half_of_day = re.compile(r"\b([ap])\.\s?m\b\.?", re.IGNORECASE)
 _unit_quotient = re.compile(
-    r"(?<=[\d}]) ((?:k?m|c?m|k?g|mi|ft|L|mL)(?:\^\{?\d\}?)?/(?:s|h|hr|min|sec|m|L|mL|k?g|c?m)(?:\^\{?\d\}?)?)$"
+    r"(?<=[\d}]) ((?:k?m|c?m|k?g|mi|ft|L|mL)(?:\^\{?\d\}?)?"
+    r"/(?:s|h|hr|min|sec|m|L|mL|k?g|c?m)(?:\^\{?\d\}?)?)$"
 )
 
 

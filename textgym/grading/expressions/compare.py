@@ -6,10 +6,13 @@ number alone; a reference `x = 3` is not met by `2x = 6`, which has yet to be so
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from textgym.grading.expressions.fields import Budget
-from textgym.grading.expressions.parser import expand_signs
+from textgym.grading.expressions.measures import (
+    compare_degrees,
+    compare_percents,
+    compare_quantities,
+    compare_scalars,
+)
 from textgym.grading.expressions.relations import (
     compare_relations,
     conditions,
@@ -18,13 +21,13 @@ from textgym.grading.expressions.relations import (
     is_relation,
     value_of,
 )
-from textgym.grading.expressions.scalars import Decision, equal_scalars, exact_value
+from textgym.grading.expressions.rewriting import expand_signs
+from textgym.grading.expressions.scalars import Decision, equal_scalars
 from textgym.grading.expressions.sets import real_set, same_sets
 from textgym.grading.expressions.tree import (
     Based,
     Braces,
     Bracketed,
-    Call,
     Degrees,
     Listing,
     Matrix,
@@ -32,7 +35,6 @@ from textgym.grading.expressions.tree import (
     Node,
     Number,
     Percent,
-    Power,
     Product,
     Quantity,
     Quotient,
@@ -41,16 +43,18 @@ from textgym.grading.expressions.tree import (
     SetOperation,
     Symbol,
     Text,
-    walk,
 )
-from textgym.grading.expressions.units import Unit, read_unit
+from textgym.grading.expressions.units import read_unit
 
 MAX_ITEMS = 60
-_EMPTY = frozenset(("no solution", "no solutions", "none", "empty set", "no real solutions"))
-_EMPTY_MORE = frozenset(("no real solution", "the empty set", "no real roots", "null set"))
+_EMPTY = frozenset(
+    (
+        *("no solution", "no solutions", "no real solution", "no real solutions", "no real roots"),
+        *("none", "empty set", "the empty set", "null set"),
+    )
+)
 _UNDEFINED = frozenset(("undefined", "does not exist", "dne", "not defined"))
 _ALL_REALS = frozenset(("all real numbers", "all reals", "real numbers", "the real numbers"))
-_UNIT_LETTERS = frozenset("msghLlJNWVA")
 
 
 def compare(reference: Node, answer: Node, budget: Budget) -> Decision:
@@ -87,7 +91,7 @@ def _plain(node: Node) -> Node:
             return point
     if isinstance(node, Text):
         words = node.words
-        if words in _EMPTY or words in _EMPTY_MORE:
+        if words in _EMPTY:
             return Braces(())
         if words in _ALL_REALS:
             return NamedSet("R")
@@ -105,96 +109,6 @@ def _compare_texts(reference: Node, answer: Node) -> Decision:
             opposite = {"yes": "no", "no": "yes", "true": "false", "false": "true"}[words]
             return first == words and opposite not in rest.split(), "text"
     return False, "text"
-
-
-# -------------------------------------------------------------------- scalars
-
-
-def compare_scalars(reference: Node, answer: Node, budget: Budget) -> Decision:
-    """Two expressions; `log` without a base is natural or decimal, whichever agrees."""
-    decision = equal_scalars(reference, answer, budget)
-    if decision[0]:
-        return decision
-    if any(_is_bare_log(node) for node in (*walk(reference), *walk(answer))):
-        decimal = equal_scalars(_decimal(reference), _decimal(answer), budget)
-        if decimal[0]:
-            return decimal
-    return decision
-
-
-def _is_bare_log(node: Node) -> bool:
-    return isinstance(node, Call) and node.name == "log" and len(node.arguments) == 1
-
-
-def _decimal(node: Node) -> Node:
-    """A copy in which logarithms without a base have base ten."""
-    if _is_bare_log(node):
-        return Call("log", (Number(Fraction(10)), _decimal(node.arguments[0])))
-    if not isinstance(node, Node) or isinstance(node, Number):
-        return node
-    values = []
-    for name in node.__dataclass_fields__:
-        value = getattr(node, name)
-        if isinstance(value, tuple):
-            value = tuple(_decimal(item) if isinstance(item, Node) else item for item in value)
-        values.append(_decimal(value) if isinstance(value, Node) else value)
-    return type(node)(*values)
-
-
-def _compare_percents(reference: Node, answer: Node, budget: Budget) -> Decision:
-    """50 % is 1/2, and is met by 50; a bare 50, by 50 %: it is a count of percents."""
-    decision = equal_scalars(reference, answer, budget)
-    if decision[0]:
-        return decision
-    if isinstance(reference, Percent) and isinstance(answer, Percent):
-        return False, "percent"
-    if isinstance(reference, Percent):
-        return equal_scalars(reference.operand, answer, budget)[0], "percent"
-    whole = exact_value(reference, budget)
-    if whole is not None and abs(whole) >= 1 and isinstance(answer, Percent):
-        return equal_scalars(reference, answer.operand, budget)[0], "percent"
-    return False, "percent"
-
-
-def _compare_degrees(reference: Node, answer: Node, budget: Budget) -> Decision:
-    """90° is pi/2, and 90 where an angle is asked for."""
-    if equal_scalars(reference, answer, budget)[0]:
-        return True, "degrees"
-    if isinstance(reference, Degrees) and isinstance(answer, Degrees):
-        return False, "degrees"
-    bare = [node.operand if isinstance(node, Degrees) else node for node in (reference, answer)]
-    return equal_scalars(*bare, budget)[0], "degrees"
-
-
-# ------------------------------------------------------------------ quantities
-
-
-def _compare_quantities(reference: Node, answer: Node, budget: Budget) -> Decision:
-    """Units have to agree where both are given; one that is not given goes without saying."""
-    (x, unit), (y, other) = _measure(reference, answer), _measure(answer, reference)
-    if unit is None or other is None or unit == other:
-        return compare(x, y, budget)[0], "quantity"
-    if unit.dimensions != other.dimensions:
-        return False, "unit"
-    sizes = [Number(unit.size), Number(other.size)]
-    scaled = [Product((node, size)) for node, size in zip((x, y), sizes, strict=True)]
-    return equal_scalars(*scaled, budget)[0], "conversion"
-
-
-def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
-    """A quantity's number and unit; `5 m` has one only where the other side is a quantity too."""
-    if isinstance(node, Quantity):
-        return node.value, read_unit(node.unit)
-    if isinstance(node, Relation) and is_equation(node):
-        return _measure(value_of(node), other)
-    if isinstance(node, Product) and isinstance(other, Quantity) and len(node.factors) == 2:
-        number, letter = node.factors
-        power = ""
-        if isinstance(letter, Power) and isinstance(letter.exponent, Number):
-            letter, power = letter.base, f" ^ {letter.exponent.digits}"
-        if isinstance(letter, Symbol) and letter.name in _UNIT_LETTERS:
-            return number, read_unit(letter.name + power)
-    return node, None
 
 
 # --------------------------------------------------------------------- several
@@ -367,9 +281,9 @@ _RULES = (
     ((SetOperation, NamedSet), _compare_sets),
     ((Bracketed,), _compare_brackets),
     ((Matrix,), _compare_matrices),
-    ((Quantity,), _compare_quantities),
+    ((Quantity,), lambda a, b, budget: compare_quantities(a, b, budget, compare)),
     ((Relation,), lambda a, b, budget: compare_relations(a, b, budget, compare)),
-    ((Percent,), _compare_percents),
-    ((Degrees,), _compare_degrees),
+    ((Percent,), compare_percents),
+    ((Degrees,), compare_degrees),
 )
 """The first row with a shape that either answer has decides."""

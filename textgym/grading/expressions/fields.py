@@ -1,5 +1,4 @@
-"""The value of a scalar tree in one of three fields: exact rationals, integers modulo a prime, and
-complex numbers of fifty digits.
+"""The value of a scalar tree: an exact rational, a residue, or a complex number in fifty digits.
 
 Every operation is bounded in size before it is carried out, and a budget of time is asked at each.
 """
@@ -95,7 +94,7 @@ class Exact:
         return value
 
     def divide(self, a: Fraction, b: Fraction) -> Fraction:
-        """a / b."""
+        """The quotient a / b."""
         if not b:
             raise Undefined("a division by zero")
         return self.checked(a / b)
@@ -155,7 +154,7 @@ class Modular:
         return self.values[name]
 
     def constant(self, name: str) -> int:
-        """pi and e are transcendental: they count as variables; i does not."""
+        """Pi and e are transcendental: they count as variables; i does not."""
         if name in ("pi", "e"):
             return self.values[f" {name}"]
         raise Inexact
@@ -166,7 +165,7 @@ class Modular:
         return value % PRIME
 
     def divide(self, a: int, b: int) -> int:
-        """a / b."""
+        """The quotient a / b."""
         if b == 1:
             return a
         if not b % PRIME:
@@ -220,7 +219,7 @@ class Precise:
         return value
 
     def divide(self, a: Any, b: Any) -> Any:
-        """a / b."""
+        """The quotient a / b."""
         if not b:
             raise Undefined("a division by zero")
         return self.checked(a / b)

@@ -20,7 +20,6 @@ from textgym.grading.expressions.tree import (
     Listing,
     Negative,
     Node,
-    Number,
     OutOfBounds,
     PlusMinus,
     Product,
@@ -30,8 +29,6 @@ from textgym.grading.expressions.tree import (
     Relation,
     SetOperation,
     Sum,
-    Symbol,
-    walk,
 )
 
 RELATIONS = ("=", "<", "<=", ">", ">=", "!=", "∈", "≈", "≡")
@@ -56,7 +53,7 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     """
     parser = Parser(tokenize(text, thousands=thousands))
     node = parser.listing()
-    while parser.at(".", "!", "?"):
+    while parser.at("."):
         parser.take()
     if parser.next is not END:
         raise ValueError(f"{parser.next.value[:20]!r} stands behind the end")
@@ -163,7 +160,7 @@ class Parser(AtomParser):
         raise OutOfBounds(f"more than {MAX_CHAIN} sets")
 
     def ratio(self) -> Node:
-        """a : b : c."""
+        """Two or more sums, a : b : c."""
         items = [self.sum()]
         while self.at(":") and self.depth == 0:
             self.take()
@@ -234,33 +231,3 @@ class Parser(AtomParser):
 def _times(left: Node, right: Node) -> Node:
     factors = left.factors if isinstance(left, Product) else (left,)
     return Product((*factors, right))
-
-
-def expand_signs(node: Node) -> tuple[Node, ...]:
-    """The two readings of an expression with ±, or the expression itself."""
-    if not _has_signs(node):
-        return (node,)
-    return _with_sign(node, False), _with_sign(node, True)
-
-
-def _has_signs(node: Node) -> bool:
-    return any(isinstance(child, PlusMinus) for child in walk(node))
-
-
-def _with_sign(node: Node, negative: bool) -> Node:
-    """A copy in which every ± is + (or - if `negative`), and every ∓ the other."""
-    if isinstance(node, PlusMinus):
-        right = _with_sign(node.right, negative)
-        right = Negative(right) if negative != node.flipped else right
-        return right if node.left is None else Sum((_with_sign(node.left, negative), right))
-    if isinstance(node, Number | Symbol) or not hasattr(node, "__dataclass_fields__"):
-        return node
-    changed = []
-    for name in node.__dataclass_fields__:
-        value = getattr(node, name)
-        if isinstance(value, Node):
-            value = _with_sign(value, negative)
-        elif isinstance(value, tuple):
-            value = tuple(_with_sign(v, negative) if isinstance(v, Node) else v for v in value)
-        changed.append(value)
-    return type(node)(*changed)

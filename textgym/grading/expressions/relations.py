@@ -72,7 +72,7 @@ def conditions(listing: Listing) -> tuple[Node, ...]:
 
 
 def definitions(node: Node) -> dict[str, Node]:
-    """name -> value of a list that gives values to different names; empty for anything else."""
+    """Name -> value of a list that gives values to different names; empty for anything else."""
     if not isinstance(node, Listing):
         return {}
     found = [_definition(item) if isinstance(item, Relation) else None for item in node.items]
@@ -212,7 +212,7 @@ def _proportional(a: Relation, b: Relation, budget: Budget) -> bool:
 
 
 def _standard(relation: Relation) -> tuple[Node, str]:
-    """left - right, turned so that it is = 0, != 0, > 0 or >= 0, and which of these."""
+    """Left - right, turned so that it is = 0, != 0, > 0 or >= 0, and which of these."""
     (left, right), operator = relation.sides, relation.operators[0]
     if operator in _RISING:
         return Sum((right, Negative(left))), ">=" if _RISING[operator] else ">"

@@ -1,5 +1,4 @@
-"""Whether two scalar expressions are equal: exactly, modulo a prime, or in fifty digits at fixed
-points.
+"""Whether two scalar expressions are equal: exactly, modulo a prime, or in fifty digits.
 
 No step simplifies anything, so none can run away: an expression is evaluated a bounded number of
 times. Variables are real. Where two expressions are real at the same points, these points decide

@@ -70,8 +70,8 @@ _TEXT = frozenset(
 _MATHS_FONTS = frozenset("mathrm mathbf mathit mathsf operatorname".split())
 WORD_OPERATORS = frozenset(("and", "or"))
 _NO_PRODUCT = frozenset(
-    "per the no yes odd all any not red zero one two six ten day man boy dog cat sun mon tue wed thu fri "
-    "sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is of in we".split()
+    "per the no yes odd all any not red zero one two six ten day man boy dog cat sun mon tue wed "
+    "thu fri sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is of in we".split()
 )
 UNIT_RUNS = frozenset(
     "cm mm km nm dm kg mg ml mL kL ft yd mi oz lb lbs hr sq cu mph kph deg rad mol gal cal".split()
@@ -91,7 +91,7 @@ _token = re.compile(
     re.DOTALL,
 )
 _letters = re.compile("[a-zA-Z]+")
-_font = re.compile(r"\\(%s)\s*\{([^{}]*)\}" % "|".join(sorted(_TEXT)))
+_font = re.compile(rf"\\({'|'.join(sorted(_TEXT))})\s*\{{([^{{}}]*)\}}")
 _number_set = re.compile(r"\\(?:mathbb|Bbb|mathbf)\s*\{?([RZNQC])\}?(?![a-zA-Z])")
 
 
@@ -166,7 +166,7 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
 
 
 def _mark_text(match: re.Match[str]) -> str:
-    """Mark the words of \\text{...}; a font around one letter or a function changes nothing."""
+    r"""Mark the words of \text{...}; a font around one letter or a function changes nothing."""
     font, content = match.groups()
     name = content.strip()
     if font in _MATHS_FONTS:

@@ -6,7 +6,7 @@ plain data: `parser` makes them, `fields` evaluates scalars, `compare` compares 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -26,7 +26,7 @@ class Node:
 
 @dataclass(slots=True, frozen=True)
 class Number(Node):
-    """A literal: `7`, `0.25`, `0.\\overline{3}`; `digits` as written, so 0.50 has a form."""
+    r"""A literal: `7`, `0.25`, `0.\overline{3}`; `digits` as written, so 0.50 has a form."""
 
     value: Fraction
     digits: str = ""
@@ -167,7 +167,7 @@ class Bracketed(Node):
 
 @dataclass(slots=True, frozen=True)
 class Braces(Node):
-    """A set: `\\{1, 2\\}`, `\\emptyset`."""
+    r"""A set: `\{1, 2\}`, `\emptyset`."""
 
     items: tuple[Node, ...]
 
@@ -236,3 +236,14 @@ def walk(node: Node) -> Iterator[Node]:
 def symbols(node: Node) -> frozenset[str]:
     """The names of the variables in a tree."""
     return frozenset(child.name for child in walk(node) if isinstance(child, Symbol))
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """A copy of a node with each child changed."""
+    values = []
+    for name in type(node).__slots__:
+        value = getattr(node, name)
+        if isinstance(value, tuple):
+            value = tuple(change(item) if isinstance(item, Node) else item for item in value)
+        values.append(change(value) if isinstance(value, Node) else value)
+    return type(node)(*values)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from textgym.grading.math import equivalent_many, extract_answer
+from textgym.grading.math import Verdict, equivalent, extract_answer
 from textgym.task import Grade, Problem, Task
 
 AnswerFormat = Literal["bare", "boxed", "hash", "any"]
@@ -21,19 +21,28 @@ FORMATS: Mapping[str, tuple[str, str]] = {
 }
 """Answer format -> what is said of it behind the question, and how the reference is written."""
 
+WHERE: Mapping[str, frozenset[str]] = {
+    "bare": frozenset(["whole"]),
+    "boxed": frozenset(["boxed"]),
+    "hash": frozenset(["hash"]),
+    "any": frozenset(["boxed", "hash", "tag", "says", "whole"]),
+}
+"""Answer format -> the rules of `extract_answer` that find an answer which is in it."""
+
 
 class MathTask(Task):
-    """A task whose answers are mathematics, graded by equivalence and not by their letters.
+    r"""A task whose answers are mathematics, graded by equivalence and not by their letters.
 
     A subclass draws problems whose `answer` is the bare final answer in `sample`. It may override
-    `accepts` where being equivalent is not enough: a sum is no answer to itself.
+    `accepts` where being equivalent is not enough (a sum is no answer to itself), and `verdict`
+    where more than what is equivalent is right.
 
     Two components: `correct`, 1 where the final answer is accepted and equivalent to the reference;
     `format`, weight 0 unless given, 1 where the answer stands where it was asked for.
 
     Args:
         answer_format: "bare": the response is the answer and nothing else; "boxed": it says
-            `\\boxed{answer}`; "hash": it ends in a line `#### answer`; "any": wherever
+            `\boxed{answer}`; "hash": it ends in a line `#### answer`; "any": wherever
             `textgym.grading.math.extract_answer` finds it. "boxed" and "hash" are asked for behind
             the question. Unless it is "bare", `correct` takes the answer wherever it is found.
     """
@@ -49,23 +58,33 @@ class MathTask(Task):
         """Whether a final answer is written as an answer, whatever its value (default: always)."""
         return True
 
+    def verdict(self, problem: Problem, answer: str) -> Verdict:
+        """Whether a final answer is equal to the reference (default: `equivalent`)."""
+        return equivalent(problem.answer, answer)
+
     def draw(self, rng: np.random.Generator, difficulty: int = 0) -> Problem:
         """A problem with the answer format's words behind its question."""
         problem = super().draw(rng, difficulty)
-        question, answer = FORMATS[self.answer_format]
         if self.answer_format in ("bare", "any"):
             return problem
+        instruction, answer = FORMATS[self.answer_format]
         return replace(
             problem,
-            prompt=problem.prompt + question,
+            prompt=problem.prompt + instruction,
             answer=answer.format(problem.answer),
             key=problem.key or problem.prompt,
         )
 
     def grade(self, problem: Problem, response: str) -> Grade:
-        """`correct` and `format`; the rule that decided is among the facts."""
-        return self.grade_many([problem], [response])[0]
-
-    def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Grade]:
-        """Grade each response to its problem."""
-        raise NotImplementedError
+        """`correct` and `format`; the rules that found the answer and decided are facts."""
+        found = extract_answer(response)
+        in_format = found.rule in WHERE[self.answer_format]
+        if not in_format and self.answer_format == "bare":
+            return Grade({"correct": 0.0, "format": 0.0}, facts={"rule": "not a bare answer"})
+        verdict = self.verdict(problem, found.text)
+        accepted = verdict.equal is True and self.accepts(problem, found.text)
+        return Grade(
+            {"correct": float(accepted), "format": float(in_format)},
+            facts={"rule": verdict.rule if accepted or not verdict.equal else "form"},
+            error=verdict.error,
+        )

@@ -1,15 +1,20 @@
-"""TextMath: arithmetic and linear equations at nine levels, graded by exact rational equality."""
+"""TextMath: arithmetic and linear equations at nine levels, or the problems of a data set."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from textgym.grading.exact import equal_rationals
+from textgym.grading.exact import equal_rationals, parse_rational
+from textgym.grading.forms import is_computed, is_number
+from textgym.grading.math import extract_answer
 from textgym.registration import register_task
-from textgym.task import Problem, Task
+from textgym.task import Grade, Problem
 from textgym.tasks.math.arithmetic import GENERATORS
+from textgym.tasks.math.base import AnswerFormat, MathTask
+from textgym.tasks.math.data_set import MathRows
 
 PHRASES = ("What is {}? ", "Calculate {}: ", "{} equals ")
 EQUATION_PHRASES = ("Solve {} for x: ", "What is x if {}? ", "Find x in {}: ")
@@ -20,8 +25,8 @@ _NUM_SPOKEN_FORMS = {"symbols": 0, "both": len(PHRASES), "words": _NUM_FORMS}
 
 
 @register_task("TextMath-v0")
-class TextMath(Task):
-    """Answer an arithmetic question with an integer or a fraction.
+class TextMath(MathTask):
+    r"""Answer a question of arithmetic, or one of a data set, with a number or an expression.
 
     ## Description
     The prompt is a question such as `12+34=` or `3x+5=20;x=`, and the response is the bare answer:
@@ -29,10 +34,14 @@ class TextMath(Task):
     `textgym.tasks.math.arithmetic`. All ways to write the same question (in symbols or words, as 12+34
     or 34+12) have the same key, so they all fall into the same split.
 
+    With `dataset`, the problems are a data set's instead, such as GSM8K's or MATH's, and responses
+    are solutions that end in their answer.
+
     ## Action Space
-    `Discrete(V)`: one token of the tokenizer's V. A response of any worth holds only digits, `+`,
-    `-`, `/` and spaces. The budget is 10 tokens, eos included; no reference answer has more than 8
-    characters.
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer of any worth holds only digits,
+    `+`, `-`, `/` and spaces. The budget is 10 tokens, eos included; no reference answer has more
+    than 8 characters. (With another answer format or a data set, any text may be worth something,
+    and the budget follows from the reference answers.)
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. A prompt has at most 17
@@ -42,22 +51,35 @@ class TextMath(Task):
     A question of the level, at random; `textgym.tasks.math.arithmetic` says how each is made.
 
     ## Rewards
-    `correct`, weight 1: 1 if the response denotes the number of the reference answer, else 0. Both
-    are read by `textgym.grading.exact`, so `07` is 7 and `6/4` is 3/2. An integer has to be written
-    as one, though: were 84/7 an answer to `84/7=`, copying would be division. The reward comes
-    at the end of the episode.
+    `correct`, weight 1: 1 if the response denotes the number of the reference answer, else 0. Bare
+    answers are read by `textgym.grading.exact`, so `07` is 7 and `6/4` is 3/2; others by
+    `textgym.grading.math`. An integer has to be written as one, though: were 84/7 an answer to
+    `84/7=`, copying would be division. So has a number of a data set: `9*2` is no answer where 18
+    is one, while `9*2=18` and `2^{10}` are. `format`, weight 0: 1 if the answer stands where the
+    answer format asks for it. Other weights: `reward_weights={"format": 0.1}`. The reward comes at
+    the end of the episode.
 
     ## Episode End
     The episode terminates with eos or after 10 tokens. A response cut off there is graded as it
     stands. It is never truncated.
 
     ## Information
-    That of `textgym.RLEnvironment`.
+    That of `textgym.RLEnvironment`. Unless a bare answer is asked for, `verdict` has the `rule` by
+    which it was judged.
 
     ## Arguments
     `wording`: "symbols" (`12+34=`), "words" (`What is 12 plus 34? `) or "both", half and half. It
     changes nothing but the words: the same generator state gives the same question. `difficulty`: a
     level of the table; "no-carry" unless told otherwise.
+
+    `answer_format`: "bare", "boxed" (`\boxed{46}`), "hash" (`#### 46`) or "any"; see MathTask. None:
+    bare, or what the data set's own solutions do.
+
+    `dataset`: a file (.jsonl, .json, .csv, .parquet), a folder with files of train, validation and
+    test, or a name on the Hugging Face hub (`openai/gsm8k`, with `subset` for a configuration).
+    Columns as in GSM8K (question, answer) and MATH (problem, solution, level) are known, others
+    are named by `fields={"prompt": COLUMN, "answer": COLUMN, "level": COLUMN}`. Levels are
+    difficulties. Official splits are kept; a single file is split by a hash of the question.
 
     ## Difficulties
     Questions are counted by their key, exactly. Answers may be negative, except in `no-carry`,
@@ -87,7 +109,6 @@ class TextMath(Task):
     * v0: initial version.
     """
 
-    rewards = {"correct": 1.0}
     difficulties = tuple(GENERATORS)
     default_difficulty = "no-carry"
     max_response_tokens = 10
@@ -95,14 +116,37 @@ class TextMath(Task):
 
     _generators = tuple(GENERATORS.values())
 
-    def __init__(self, wording: Literal["symbols", "words", "both"] = "symbols") -> None:
+    def __init__(
+        self,
+        wording: Literal["symbols", "words", "both"] = "symbols",
+        *,
+        answer_format: AnswerFormat | None = None,
+        dataset: str | None = None,
+        subset: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
         if wording not in list(_NUM_SPOKEN_FORMS):
             raise ValueError(f"wording is {wording!r}, expected one of {sorted(_NUM_SPOKEN_FORMS)}")
         self.wording = wording
         self._num_spoken_forms = _NUM_SPOKEN_FORMS[wording]
+        self._rows: MathRows | None = None
+        if dataset is not None:
+            self._rows = MathRows(
+                dataset, subset=subset, fields=fields, answer_format=answer_format
+            )
+            self.difficulties, self.default_difficulty = self._rows.levels, None
+            answer_format = self._rows.answer_format
+        elif subset is not None or fields is not None:
+            raise ValueError("subset and fields say how to read a data set, and dataset is None")
+        super().__init__(answer_format or "bare")
+        if self._rows is not None or self.answer_format != "bare":
+            self.alphabet = self.max_response_tokens = None
 
     def sample(self, rng: np.random.Generator, difficulty: str | None = None) -> Problem:
-        """Draw a question of a level and a way to put it."""
+        """Draw a question of a level and a way to put it, or a row of the data set."""
+        if self._rows is not None:
+            problems = self._rows.problems(difficulty)
+            return problems[int(rng.random() * len(problems))]
         generate = self._generators[self.difficulty_index(difficulty)]
         # random() has 53 bits, twice what any level needs, and takes half the time of integers().
         number, form = divmod(int(rng.random() * 2**53), _NUM_FORMS)
@@ -112,11 +156,31 @@ class TextMath(Task):
         ending = ";x=" if "x" in expression else "="
         return Problem(expression.replace("÷", "/") + ending, answer, key=key)
 
-    def grade(self, problem: Problem, response: str) -> dict[str, float]:
+    def list_problems(self, difficulty: str | None = None) -> Sequence[Problem] | None:
+        """The rows of the data set, if there is one."""
+        return None if self._rows is None else self._rows.problems(difficulty)
+
+    def draw(self, rng: np.random.Generator, difficulty: int = 0) -> Problem:
+        """A problem; the rows of a data set have the answer format's words already."""
+        if self._rows is not None:
+            return self.sample(rng, *self.difficulties[difficulty : difficulty + 1])
+        return super().draw(rng, difficulty)
+
+    def accepts(self, problem: Problem, answer: str) -> bool:
+        """Whether a number is worked out where the reference is one."""
+        reference = extract_answer(problem.answer).text
+        if self._rows is not None:
+            return not is_number(reference) or is_computed(answer)
+        return is_number(answer) and ("/" in reference or "/" not in answer)
+
+    def grade(self, problem: Problem, response: str) -> Grade | dict[str, float]:
         """1 for the reference's number, an integer written as one."""
+        if self._rows is not None or self.answer_format != "bare":
+            return super().grade(problem, response)
         answer = problem.answer
         correct = equal_rationals(answer, response) and ("/" in answer or "/" not in response)
-        return {"correct": 1.0 if correct else 0.0}
+        in_format = correct or parse_rational(response) is not None
+        return {"correct": 1.0 if correct else 0.0, "format": 1.0 if in_format else 0.0}
 
 
 def _spoken(expression: str, phrase: int) -> str:
