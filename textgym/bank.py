@@ -252,15 +252,11 @@ class ProblemBank:
         self.filled[row] = True
 
     def keep_grade(self, row: int, verdict: Any) -> None:
-        """Remember a core.Verdict on a row's reference answer, for grading may take milliseconds.
-
-        One that is none, because the verifier failed, is not kept.
-        """
-        if verdict.error is None:
-            self.reference_grades[row] = verdict.values
-            if verdict.facts:
-                self.reference_facts[row] = verdict.facts
-            self.is_graded[row] = True
+        """Remember a core.Verdict on a row's reference answer: grading may take milliseconds."""
+        self.reference_grades[row] = verdict.values
+        if verdict.facts:
+            self.reference_facts[row] = verdict.facts
+        self.is_graded[row] = True
 
     def _padded(self, tokens: list[int], length: int) -> np.ndarray:
         padded = np.full(length, self.vocabulary.pad)

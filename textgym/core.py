@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from textgym.bank import NUM_PROBLEMS, ProblemBank, as_seed, hash64
-from textgym.task import Task, as_index, check_attributes
+from textgym.task import Grade, Task, as_index, check_attributes
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     """What a task said of a response: values in the order of `TokenMDP.components`; see Grade."""
 
     values: Sequence[float]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] | None
     error: str | None
 
 
@@ -82,7 +82,7 @@ class TokenMDP:
         self.observation_length = self.bank.observation_length
         self.components = tuple(task.rewards)
         self.weights = tuple(float(task.rewards[name]) for name in self.components)
-        self.worthless = Verdict((0.0,) * len(self.components), {}, None)
+        self.worthless = Verdict((0.0,) * len(self.components), None, None)
         self.lowest_reward = task.reward_range[0]
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
@@ -100,54 +100,56 @@ class TokenMDP:
         """The bank's row of a level's problem `number`."""
         return level * self.bank.num_problems + number
 
-    def grade(self, rows: Sequence[int], turns: Sequence[Sequence[str]]) -> list[Verdict]:
-        """The verdicts on finished episodes of the problems in these bank rows, by their turns."""
-        verdicts: dict[tuple[int, ...], Verdict] = {}
-        keys = [(row, *texts) for row, texts in zip(rows, turns, strict=True)]
-        asked = []
-        for key in dict.fromkeys(keys):  # rows of a group often say the same
-            if self._alphabet is not None and not self._alphabet.issuperset(key[-1]):
-                verdicts[key] = self.worthless
-            else:
-                asked.append(key)
-        if asked:
-            verdicts |= zip(asked, map(self._verdict, self._ask(asked)), strict=True)
-        return [verdicts[key] for key in keys]
-
-    def _ask(self, asked: Sequence[tuple[Any, ...]]) -> Sequence[Mapping[str, float]]:
-        """What the task says of each (bank row, turn, turn, ...)."""
-        task, problems = self.task, [self.bank.problem(row) for row, *_ in asked]
+    def grade(self, row: int, turns: Sequence[str]) -> Verdict:
+        """The verdict on a finished episode of the problem in bank row `row`, by its turns."""
+        if self._alphabet is not None and not self._alphabet.issuperset(turns[-1]):
+            return self.worthless
+        task, problem = self.task, self.bank.problem(row)
         if task.max_turns > 1:
-            return [
-                task.grade_turns(problem, list(key[1:]))
-                for problem, key in zip(problems, asked, strict=True)
-            ]
-        if len(asked) == 1:
-            return [task.grade(problems[0], asked[0][1])]
-        grades = task.grade_many(problems, [key[1] for key in asked])
-        if len(grades) != len(asked):
-            raise ValueError(
-                f"{type(task).__name__}.grade_many returned {len(grades)} verdicts on {len(asked)} "
-                "responses, expected one on each"
+            return self._verdict(task.grade_turns(problem, turns))
+        return self._verdict(task.grade(problem, turns[-1]))
+
+    def grade_many(self, rows: Sequence[int], turns: Sequence[Sequence[str]]) -> list[Verdict]:
+        """The verdicts on finished episodes of one step, as `grade` gives them one by one."""
+        if len(rows) == 1:
+            return [self.grade(rows[0], turns[0])]
+        if self.task.max_turns > 1:
+            return [self.grade(*pair) for pair in zip(rows, turns, strict=True)]
+        keys = [(row, texts[-1]) for row, texts in zip(rows, turns, strict=True)]
+        verdicts = dict.fromkeys(keys, self.worthless)  # rows of a group often say the same
+        alphabet = self._alphabet
+        asked = [key for key in verdicts if alphabet is None or alphabet.issuperset(key[1])]
+        if asked:
+            problems, texts = (
+                [self.bank.problem(row) for row, _ in asked],
+                [key[1] for key in asked],
             )
-        return grades
+            grades = self.task.grade_many(problems, texts)
+            if len(grades) != len(asked):
+                raise ValueError(
+                    f"{type(self.task).__name__}.grade_many returned {len(grades)} verdicts on "
+                    f"{len(asked)} responses, expected one on each"
+                )
+            verdicts.update(zip(asked, map(self._verdict, grades), strict=True))
+        return [verdicts[key] for key in keys]
 
     def _verdict(self, grade: Mapping[str, float]) -> Verdict:
         """A task's verdict, checked."""
-        facts, error = getattr(grade, "facts", {}), getattr(grade, "error", None)
-        name = type(self.task).__name__
-        for fact, value in facts.items():
-            if not isinstance(fact, str) or fact[:1] in ("", "_") or not _is_fact(value):
-                raise ValueError(
-                    f"{name}.grade returned the fact {fact!r}: {value!r}, expected a name without "
-                    "a leading _ and a str, float, bool or int of 64 bits"
-                )
+        facts = error = None
+        if isinstance(grade, Grade):
+            facts, error = grade.facts, grade.error
+            for name, value in facts.items():
+                if not isinstance(name, str) or name[:1] in ("", "_") or not _is_fact(value):
+                    raise ValueError(
+                        f"{type(self.task).__name__}.grade returned the fact {name!r}: {value!r}, "
+                        "expected a name without a leading _ and a str, float, bool or 64-bit int"
+                    )
         if error is not None:
             return Verdict(self.worthless.values, facts, str(error))
         if grade.keys() != self.task.rewards.keys():
             raise ValueError(
-                f"{name}.grade returned the components {sorted(grade)}, expected those of its "
-                f"rewards, {sorted(self.task.rewards)}"
+                f"{type(self.task).__name__}.grade returned the components {sorted(grade)}, "
+                f"expected those of its rewards, {sorted(self.task.rewards)}"
             )
         return Verdict([float(grade[name]) for name in self.components], facts, None)
 
@@ -358,7 +360,7 @@ class RLEnvironment(gymnasium.Env):
         if reason == ILLEGAL:
             verdict, reward = mdp.worthless, mdp.lowest_reward
         else:
-            [verdict] = mdp.grade([self._row], [[*self._turns, self._turn_text()]])
+            verdict = mdp.grade(self._row, [*self._turns, self._turn_text()])
             reward = mdp.reward(verdict.values)
         info: dict[str, Any] = {"length": self._length}
         if verdict.error is not None:

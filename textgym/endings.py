@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,42 +43,33 @@ def write_ending(
     infos["components"], infos["_components"] = components, done
 
 
-def write_errors(infos: dict[str, Any], num_envs: int, errors: Mapping[int, str]) -> None:
-    """Write `verifier_error`, from slot -> error, if there is one."""
-    if errors:
-        column = np.empty(num_envs, dtype=object)  # None everywhere
-        column[list(errors)] = list(errors.values())
-        infos["verifier_error"] = column
-        infos["_verifier_error"] = _mask(num_envs, errors)
-
-
 def write_facts(
-    infos: dict[str, Any], num_envs: int, facts: Mapping[int, Mapping[str, Any]]
+    infos: dict[str, Any],
+    slots: np.ndarray,
+    facts: Mapping[int, Mapping[str, Any]],
+    num_envs: int,
 ) -> None:
-    """Write `verdict`, from slot -> its facts, if there are some.
+    """Write `verdict`: position in `slots` [k] -> the facts about the grade of what ended there.
 
     As Gymnasium's own vector environments do: of each name, the first value (by slot) says what its
     array holds.
     """
     columns: dict[str, tuple[list[int], list[Any]]] = {}
-    for slot in sorted(facts):
-        for name, value in facts[slot].items():
+    for i in sorted(facts):
+        for name, value in facts[i].items():
             where, values = columns.setdefault(name, ([], []))
-            where.append(slot)
+            where.append(slots[i])
             values.append(value)
     if not columns:
         return
+    told = np.zeros(num_envs, dtype=bool)
+    told[slots[[i for i, found in facts.items() if found]]] = True
     verdict: dict[str, Any] = {}
     for name, (where, values) in columns.items():
         kind = type(values[0])
         column = np.full(num_envs, None) if kind is str else np.zeros(num_envs, dtype=kind)
         column[where] = values
-        verdict[name], verdict[f"_{name}"] = column, _mask(num_envs, where)
-    infos["verdict"] = verdict
-    infos["_verdict"] = _mask(num_envs, (slot for slot, found in facts.items() if found))
-
-
-def _mask(num_envs: int, slots: Iterable[int]) -> np.ndarray:
-    mask = np.zeros(num_envs, dtype=bool)
-    mask[list(slots)] = True
-    return mask
+        mask = np.zeros(num_envs, dtype=bool)
+        mask[where] = True
+        verdict[name], verdict[f"_{name}"] = column, mask
+    infos["verdict"], infos["_verdict"] = verdict, told

@@ -16,8 +16,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from textgym.bank import as_problems, as_seeds, hash64
-from textgym.core import EOS, ILLEGAL, TokenMDP, Verdict
-from textgym.endings import write_ending, write_errors, write_facts
+from textgym.core import EOS, ILLEGAL, TokenMDP
+from textgym.endings import write_ending, write_facts
 from textgym.task import Task, as_index
 from textgym.tokenizer import CharTokenizer
 from textgym.turns import Turns
@@ -311,7 +311,7 @@ class TokenVectorEnv(VectorEnv):
 
     def _grade(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
-        mdp, rows, is_known = self.mdp, self._rows.take(slots), None
+        mdp, rows, exact = self.mdp, self._rows.take(slots), None
         bank = mdp.bank
         if self._turns is not None:
             texts = np.array([self._turns.response(slot) for slot in slots.tolist()], dtype=object)
@@ -341,43 +341,36 @@ class TokenVectorEnv(VectorEnv):
                 unknown = unknown[hopeful]
         facts: dict[int, Mapping[str, Any]] = {}
         if unknown.size:
-            verdicts = self._ask(slots, rows, texts, unknown)
-            grades[unknown] = [verdict.values for verdict in verdicts]
-            ended = slots.take(unknown).tolist()
-            facts = {slot: v.facts for slot, v in zip(ended, verdicts, strict=True) if v.facts}
-            errors = {
-                slot: v.error
-                for slot, v in zip(ended, verdicts, strict=True)
-                if v.error is not None
-            }
-            write_errors(infos, self.num_envs, errors)
-            if is_known is not None:
-                for i in exact.take(unknown).nonzero()[0].tolist():
-                    bank.keep_grade(int(rows[unknown[i]]), verdicts[i])
-        if self.mdp.task.max_turns > 1:
+            ended = unknown.tolist()
+            turns = (
+                [(texts[i],) for i in ended]
+                if self._turns is None
+                else [self._turns.of(int(slots[i])) for i in ended]
+            )
+            verdicts = mdp.grade_many([int(rows[i]) for i in ended], turns)
+            for i, verdict in zip(ended, verdicts, strict=True):
+                values, found, error = verdict
+                grades[i] = values
+                if found:
+                    facts[i] = found
+                if error is not None:
+                    self._add_info(infos, {"verifier_error": error}, int(slots[i]))
+                elif exact is not None and exact[i]:
+                    bank.keep_grade(int(rows[i]), verdict)
+        if mdp.task.max_turns > 1:
             masks = self._turns.masks(slots)
             infos["response_mask"], infos["_response_mask"] = masks, reasons.astype(bool)
         if self.details:
-            if bank.reference_facts and is_known is not None:
+            if bank.reference_facts and exact is not None:
                 for i in is_known.nonzero()[0].tolist():
-                    facts[int(slots[i])] = bank.reference_facts.get(int(rows[i]), {})
-            write_facts(infos, self.num_envs, facts)
+                    facts[i] = bank.reference_facts.get(int(rows[i]), {})
+            if facts:
+                write_facts(infos, slots, facts, self.num_envs)
             write_ending(infos, mdp, slots, reasons, texts, grades)
         rewards = mdp.reward(grades.T)
         if mdp.lowest_reward:
             rewards[reasons.take(slots) == ILLEGAL] = mdp.lowest_reward
         return rewards
-
-    def _ask(
-        self, slots: np.ndarray, rows: np.ndarray, texts: np.ndarray, unknown: np.ndarray
-    ) -> list[Verdict]:
-        """The task's verdicts on those of the finished slots [k] that `unknown` names."""
-        turns = (
-            [[text] for text in texts.take(unknown)]
-            if self._turns is None
-            else [self._turns.of(slot) for slot in slots.take(unknown).tolist()]
-        )
-        return self.mdp.grade(rows.take(unknown).tolist(), turns)
 
     def action_masks(self) -> np.ndarray:
         """[N, V] bool: the tokens that are legal now. A fresh array."""
