@@ -1,0 +1,249 @@
+"""TextFraction: fractions, mixed numbers, decimals and percentages."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+
+from textgym.grading.expressions.reading import read
+from textgym.grading.expressions.tree import Mixed, Negative, Number, Quotient
+from textgym.grading.forms import is_lowest_terms
+from textgym.registration import register_task
+from textgym.task import Problem
+from textgym.tasks.math.choices import Choices
+from textgym.tasks.math.family import FORMS, Family, question
+from textgym.tasks.math.writing import decimal
+
+_PROPER = [(p, q) for q in range(2, 21) for p in range(1, q) if gcd(p, q) == 1]
+_SMALL = [Fraction(p, q) for q in range(2, 13) for p in range(1, q) if gcd(p, q) == 1]
+_TERMINATING = [4, 5, 8, 10, 16, 20, 25, 40, 50]
+_PERCENTS = [p for p in range(2, 151) if p != 100]
+_ROUND_CHANGES = [p for p in range(-80, 101, 5) if p]
+
+
+def is_fraction(answer: str) -> bool:
+    """Whether an answer is a fraction in lowest terms or an integer: no decimal, nothing mixed."""
+    node = read(answer).node
+    node = node.operand if isinstance(node, Negative) else node
+    whole = isinstance(node, Number) and node.digits.isdigit()
+    return whole or (isinstance(node, Quotient) and is_lowest_terms(answer))
+
+
+def is_mixed(answer: str) -> bool:
+    """Whether an answer is a mixed number in lowest terms."""
+    return isinstance(read(answer).node, Mixed) and is_lowest_terms(answer)
+
+
+# ------------------------------------------------------------- simplify, convert
+
+
+def simplify(choose: Choices) -> Problem:
+    """A fraction in lowest terms."""
+    (p, q), factor = choose.one_of(_PROPER), choose.between(2, 25)
+    if choose.below(2):
+        p, q = q, p
+    prompt = f"Simplify {factor * p}/{factor * q}: "
+    return question(prompt, Fraction(p, q), form="fraction")
+
+
+def decimal_to_fraction(choose: Choices) -> Problem:
+    """A terminating decimal as a fraction."""
+    q = choose.one_of(_TERMINATING)
+    number = Fraction(choose.between(1, 3 * q), q) + Fraction(1, 1000) * choose.below(2)
+    text = decimal(number)
+    prompt = f"Write {text} as a fraction in lowest terms: "
+    return question(prompt, number, f"fraction {text}", "fraction")
+
+
+def fraction_to_decimal(choose: Choices) -> Problem:
+    """A fraction as a terminating decimal."""
+    q = choose.one_of(_TERMINATING)
+    p = choose.between(1, 4 * q)
+    number = Fraction(p, q)
+    return question(f"Write {p}/{q} as a decimal: ", decimal(number), form="decimal")
+
+
+def mixed_to_improper(choose: Choices) -> Problem:
+    """A mixed number as a fraction."""
+    whole, (p, q) = choose.between(1, 19), choose.one_of(_PROPER)
+    prompt = f"Write {whole} {p}/{q} as an improper fraction: "
+    return question(prompt, f"{whole * q + p}/{q}", form="fraction")
+
+
+def improper_to_mixed(choose: Choices) -> Problem:
+    """A fraction as a mixed number."""
+    whole, (p, q) = choose.between(1, 19), choose.one_of(_PROPER)
+    prompt = f"Write {whole * q + p}/{q} as a mixed number such as 2 1/3: "
+    return question(prompt, f"{whole} {p}/{q}", form="mixed")
+
+
+def to_percent(choose: Choices) -> Problem:
+    """A fraction or a decimal as a percentage."""
+    q = choose.one_of(_TERMINATING)
+    number = Fraction(choose.between(1, 3 * q), q)
+    text = decimal(number) if choose.below(2) else f"{number}"
+    return question(f"Fill in the number: {text} = ?% ", decimal(100 * number), form="decimal")
+
+
+# -------------------------------------------------------------------- operations
+
+
+def operation(choose: Choices) -> Problem:
+    """The sum, difference, product or quotient of two fractions."""
+    a, b = choose.one_of(_SMALL), choose.one_of(_SMALL)
+    return _operation(choose, a, b, str(a), str(b))
+
+
+def mixed_operation(choose: Choices) -> Problem:
+    """The same with two mixed numbers."""
+    (a, a_text), (b, b_text) = _mixed(choose), _mixed(choose)
+    return _operation(choose, a, b, f"({a_text})", f"({b_text})")
+
+
+def _operation(choose: Choices, a: Fraction, b: Fraction, left: str, right: str) -> Problem:
+    kind = choose.below(4)
+    symbol, value = (("+", a + b), ("-", a - b), ("*", a * b), ("/", a / b))[kind]
+    if kind == 3 and left[0] != "(":
+        left, right = f"({left})", f"({right})"
+    text = f"{left}{symbol}{right}"
+    commuted = symbol in "+*" and b < a
+    key = f"{right}{symbol}{left}" if commuted else text
+    phrase = choose.one_of(("{} = ", "Calculate {}: "))
+    return question(phrase.format(text), value, key, "number")
+
+
+def _mixed(choose: Choices) -> tuple[Fraction, str]:
+    whole, part = choose.between(1, 6), choose.one_of(_SMALL)
+    return whole + part, f"{whole} {part}"
+
+
+# ------------------------------------------------------------------- percentages
+
+
+def percent_of(choose: Choices) -> Problem:
+    """P percent of a number; the answer may be a decimal."""
+    p, n = choose.one_of(_PERCENTS), 5 * choose.between(2, 180)
+    return question(f"What is {p}% of {n}? ", decimal(Fraction(p * n, 100)), form="number")
+
+
+def which_percent(choose: Choices) -> Problem:
+    """What percentage one number is of another."""
+    p, n = choose.one_of(_PERCENTS), 20 * choose.between(2, 40)
+    part = decimal(Fraction(p * n, 100))
+    return question(f"Fill in the number: {part} is ?% of {n}. ", p, form="decimal")
+
+
+def whole_from_part(choose: Choices) -> Problem:
+    """The number of which p percent is given."""
+    p, n = choose.one_of(_PERCENTS), 20 * choose.between(2, 60)
+    part = decimal(Fraction(p * n, 100))
+    return question(f"{part} is {p}% of which number? ", n, form="number")
+
+
+def percent_change(choose: Choices) -> Problem:
+    """By how many percent a price rose or fell."""
+    change, old = choose.one_of(_ROUND_CHANGES), 20 * choose.between(2, 60)
+    new = old * (100 + change) // 100
+    verb = "rises" if change > 0 else "falls"
+    prompt = f"A price {verb} from ${old} to ${new}. Fill in the number: it {verb} by ?%. "
+    return question(prompt, abs(change), form="decimal")
+
+
+# -------------------------------------------------------------------------- hard
+
+
+def original_price(choose: Choices) -> Problem:
+    """The price before a change that is given in percent."""
+    change, old = choose.one_of(_ROUND_CHANGES), 20 * choose.between(2, 120)
+    new = old * (100 + change) // 100
+    how = f"an increase of {change}%" if change > 0 else f"a discount of {-change}%"
+    prompt = f"After {how} a coat costs ${new}. What did it cost before, in dollars? "
+    return question(prompt, old, form="number")
+
+
+def successive_changes(choose: Choices) -> Problem:
+    """The total of two changes in percent, one after the other."""
+    first, second = 10 * choose.between(1, 9), 5 * choose.between(1, 18)
+    up = (choose.below(2), choose.below(2))
+    factor = Fraction(100 + first * (2 * up[0] - 1), 100) * (100 + second * (2 * up[1] - 1))
+    words = [
+        f"{'rises' if u else 'falls'} by {p}%" for u, p in zip(up, (first, second), strict=True)
+    ]
+    prompt = (
+        f"A share {words[0]} and then {words[1]}. "
+        "What percentage of its first price does it have in the end? Give the number: "
+    )
+    return question(prompt, decimal(factor), form="decimal")
+
+
+def repeating_decimal(choose: Choices) -> Problem:
+    """A repeating decimal as a fraction in lowest terms."""
+    whole, digits = choose.below(4), choose.between(1, 3)
+    block = choose.between(1, 10**digits - 2)
+    repeated = str(block).rjust(digits, "0")
+    number = whole + Fraction(block, 10**digits - 1)
+    prompt = (
+        f"Write the repeating decimal {whole}.{3 * repeated}... (the block {repeated} repeats) "
+        "as a fraction in lowest terms: "
+    )
+    return question(prompt, number, f"repeating {number}", "fraction")
+
+
+def compound_fraction(choose: Choices) -> Problem:
+    """A quotient of two sums of fractions."""
+    a, b, c, d = (choose.one_of(_SMALL) for _ in range(4))
+    minus = choose.below(2)
+    if minus and c == d:
+        minus = 0
+    bottom = c - d if minus else c + d
+    prompt = f"Calculate ({a}+{b})/({c}{'-' if minus else '+'}{d}), in lowest terms: "
+    return question(prompt, (a + b) / bottom, form="fraction")
+
+
+def continued_fraction(choose: Choices) -> Problem:
+    """A short continued fraction."""
+    a, b, c, d = (choose.between(1, 9) for _ in range(4))
+    value = a + 1 / (b + 1 / (c + Fraction(1, d + 1)))
+    prompt = f"Calculate {a}+1/({b}+1/({c}+1/{d + 1})), in lowest terms: "
+    return question(prompt, value, form="fraction")
+
+
+def remaining_share(choose: Choices) -> Problem:
+    """What is left after two shares are taken, the second one of the rest."""
+    first, second = choose.one_of(_SMALL), choose.one_of(_SMALL)
+    prompt = (
+        f"Somebody spends {first} of the money and then {second} of what is left. "
+        "What fraction of the money remains? "
+    )
+    return question(prompt, (1 - first) * (1 - second), form="number")
+
+
+LEVELS = {
+    "simplify": (simplify,),
+    "convert": (
+        decimal_to_fraction,
+        fraction_to_decimal,
+        mixed_to_improper,
+        improper_to_mixed,
+        to_percent,
+    ),
+    "operations": (operation, mixed_operation),
+    "percent": (percent_of, which_percent, whole_from_part, percent_change),
+    "hard": (
+        original_price,
+        successive_changes,
+        repeating_decimal,
+        compound_fraction,
+        continued_fraction,
+        remaining_share,
+    ),
+}
+
+
+@register_task("TextFraction-v0")
+class TextFraction(Family):
+    """DOC"""
+
+    levels = LEVELS
+    difficulties = tuple(LEVELS)
+    forms = {**FORMS, "fraction": is_fraction, "mixed": is_mixed}
