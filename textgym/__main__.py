@@ -99,7 +99,7 @@ def _find(id: str) -> EnvSpec:
         raise _UserError(f"cannot import {module!r}: {error}") from None
     except gymnasium.error.Error:
         known = [spec.id for spec in task_specs()]
-        near = difflib.get_close_matches(name, known)
+        near = difflib.get_close_matches(name, known, cutoff=0.8)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
         raise _UserError(f"there is no environment {name!r}; {hint}") from None
     except ValueError as error:
@@ -114,7 +114,8 @@ def _list(options: argparse.Namespace) -> int:
     for spec in task_specs():
         task = task_class(spec.kwargs["task"])
         budget = spec.kwargs.get("max_response_tokens", task.max_response_tokens)
-        rewards = ", ".join(f"{name} {weight:g}" for name, weight in task.rewards.items())
+        weights = {**task.rewards, **(spec.kwargs.get("reward_weights") or {})}
+        rewards = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
         what = (task.__doc__ or "").strip().partition("\n")[0]
         levels = ", ".join(task.difficulties) or "one"
         rows.append((spec.id, what, "auto" if budget is None else str(budget), rewards, levels))
@@ -142,7 +143,7 @@ def _play(options: argparse.Namespace) -> int:
             start = env.reset()
     except (EOFError, KeyboardInterrupt):
         print()
-    highest = len(rewards) * env.task.reward_range[1]
+    highest = len(rewards) * env.mdp.reward_range[1]
     print(f"score: {sum(rewards):g} of {highest:g} in {len(rewards)} episodes")
     return 0
 

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from textgym.bank import NUM_PROBLEMS, ProblemBank, as_seed, hash64
-from textgym.task import Grade, Task, as_index, check_attributes
+from textgym.task import Grade, Task, as_index, check_attributes, merge_rewards, reward_range
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
@@ -52,7 +52,13 @@ class TokenMDP:
     Args:
         task: the task.
         tokenizer: "char", a Hugging Face name or folder, or a tokenizer object.
+        reward_weights: component -> weight, instead of that in the task's `rewards`; components
+            that are not named keep theirs.
         split, num_problems, max_prompt_tokens, max_response_tokens: see ProblemBank.
+
+    Attributes:
+        rewards: component -> weight, the task's own or those given instead.
+        reward_range: the lowest and the highest reward of an episode, from these weights.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class TokenMDP:
         task: Task,
         tokenizer: str | Tokenizer = "char",
         *,
+        reward_weights: Mapping[str, float] | None = None,
         split: str = "train",
         num_problems: int = NUM_PROBLEMS,
         max_prompt_tokens: int | None = None,
@@ -80,10 +87,12 @@ class TokenMDP:
         )
         self.budget = self.bank.max_response_tokens
         self.observation_length = self.bank.observation_length
-        self.components = tuple(task.rewards)
-        self.weights = tuple(float(task.rewards[name]) for name in self.components)
+        self.rewards = merge_rewards(task, reward_weights)
+        self.components = tuple(self.rewards)
+        self.weights = tuple(map(float, self.rewards.values()))
+        self.reward_range = reward_range(self.rewards)
         self.worthless = Verdict((0.0,) * len(self.components), None, None)
-        self.lowest_reward = task.reward_range[0]
+        self.lowest_reward = self.reward_range[0]
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
         self._alphabet = None if task.alphabet is None else frozenset(task.alphabet)
@@ -146,10 +155,10 @@ class TokenMDP:
                     )
         if error is not None:
             return Verdict(self.worthless.values, facts, str(error))
-        if grade.keys() != self.task.rewards.keys():
+        if grade.keys() != self.rewards.keys():
             raise ValueError(
                 f"{type(self.task).__name__}.grade returned the components {sorted(grade)}, "
-                f"expected those of its rewards, {sorted(self.task.rewards)}"
+                f"expected those of its rewards, {sorted(self.rewards)}"
             )
         return Verdict([float(grade[name]) for name in self.components], facts, None)
 
@@ -201,7 +210,8 @@ class RLEnvironment(gymnasium.Env):
 
     Args:
         task: a Task, or a TokenMDP to share with other environments (it then has the settings).
-        tokenizer, split, num_problems, max_prompt_tokens, max_response_tokens: see TokenMDP.
+        tokenizer, reward_weights, split, num_problems, max_prompt_tokens, max_response_tokens: see
+            TokenMDP.
         difficulty: name or position of the level to play (None: the task's default).
         details: whether info also tells which problem is played and how it ended; False leaves
             `length`, `verifier_error` and a dialogue's `response_mask`, which is faster in a large

@@ -214,8 +214,37 @@ class Task(ABC):
     @property
     def reward_range(self) -> tuple[float, float]:
         """The lowest and the highest reward of an episode, from the weights."""
-        weights = list(self.rewards.values())
-        return sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights)
+        return reward_range(self.rewards)
+
+
+def reward_range(rewards: Mapping[str, float]) -> tuple[float, float]:
+    """The lowest and the highest weighted sum of components in [0, 1]."""
+    weights = list(rewards.values())
+    return sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights)
+
+
+def merge_rewards(task: Task, reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The task's `rewards`, with the weights that are given instead of its own.
+
+    Raises:
+        ValueError: for a component that the task has not (the message lists those it has), or a
+            weight that is no finite number.
+    """
+    if reward_weights is None:
+        return dict(task.rewards)
+    if not isinstance(reward_weights, Mapping):
+        raise ValueError(
+            f"reward_weights is {reward_weights!r}, expected a mapping of components to weights"
+        )
+    unknown = [name for name in reward_weights if name not in task.rewards]
+    if unknown:
+        raise ValueError(
+            f"reward_weights has {unknown}, expected some of {type(task).__name__}'s components, "
+            f"{list(task.rewards)}"
+        )
+    for name, weight in reward_weights.items():
+        check_weight("reward_weights", name, weight)
+    return {**task.rewards, **reward_weights}
 
 
 def check_attributes(task: Task) -> None:
@@ -236,10 +265,15 @@ def check_rewards(task: Task) -> None:
     for name, weight in rewards.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"rewards has the component {name!r}, expected a name")
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ValueError(f"rewards[{name!r}] is {weight!r}, expected a number")
-        if not math.isfinite(weight):
-            raise ValueError(f"rewards[{name!r}] is {weight}, expected a finite weight")
+        check_weight("rewards", name, weight)
+
+
+def check_weight(where: str, name: str, weight: Any) -> None:
+    """A component's weight is a finite number."""
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise ValueError(f"{where}[{name!r}] is {weight!r}, expected a number")
+    if not math.isfinite(weight):
+        raise ValueError(f"{where}[{name!r}] is {weight}, expected a finite weight")
 
 
 def check_difficulties(task: Task) -> None:

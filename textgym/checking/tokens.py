@@ -29,7 +29,7 @@ def useful_tokens(mdp: TokenMDP) -> np.ndarray:
 
 
 def _illegal_tokens(env: RLEnvironment, seed: int) -> str:
-    low = env.task.reward_range[0]
+    low = env.mdp.reward_range[0]
     illegal = np.flatnonzero(env.mdp.vocabulary.illegal).tolist()
     for token in illegal:
         env.reset(seed=seed)
@@ -108,7 +108,7 @@ def _observations(env: RLEnvironment, seed: int) -> str:
 
 
 def _rewards(env: RLEnvironment, seed: int) -> str:
-    low, high = env.task.reward_range
+    low, high = env.mdp.reward_range
     env.reset(seed=seed)
     for _, result in _random_steps(env, seed):
         if not result.terminated:
@@ -120,7 +120,7 @@ def _rewards(env: RLEnvironment, seed: int) -> str:
             raise Flaw(f"the reward {result.reward} is outside of reward_range {low, high}")
         if reason not in STOP_REASONS[1:]:
             raise Flaw(f"stop_reason is {reason!r}, expected one of {STOP_REASONS[1:]}")
-        total = sum(weight * components[name] for name, weight in env.task.rewards.items())
+        total = sum(weight * components[name] for name, weight in env.mdp.rewards.items())
         if reason != "illegal" and not np.isclose(total, result.reward):
             raise Flaw(f"the reward is {result.reward}, but its weighted components add to {total}")
     return f"0 until the end, then the weighted components, from {low:g} to {high:g}"
@@ -137,7 +137,7 @@ def _random_steps(env: RLEnvironment, seed: int) -> Iterator[tuple[int, StepResu
 
 
 def _reference_answers(env: RLEnvironment, seed: int) -> str:
-    mdp, high, num_played = env.mdp, env.task.reward_range[1], 0
+    mdp, high, num_played = env.mdp, env.mdp.reward_range[1], 0
     if env.task.max_turns > 1:
         return "not played: in a dialogue, one turn need not be the whole of it"
     for level in range(mdp.bank.num_levels):
