@@ -7,6 +7,7 @@ import sys
 
 NAMES = {
     "speed": "environment steps per second",
+    "grading": "graders of mathematics, ours and others, on one corpus",
     "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
 }
 
