@@ -25,6 +25,7 @@ MAX_FUNCTION_LINES = 80
 LAYERS = {
     "textgym": [
         ["task", "tokenizer"],
+        ["listed"],
         ["bank", "row_files", "data_sets"],
         ["grading", "rewards"],
         ["core"],

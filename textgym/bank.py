@@ -1,24 +1,27 @@
 """The numbered problems of one task and split, tokenised once, as tables that a reset gathers from.
 
 Problem `i` of a level is a pure function of (task, split, level, i): it does not depend on which
-environment asks, in which order, or on any seed. Rows are made when first asked for.
+environment asks, in which order, or on any seed. Where the task's problems are a finite list, it is
+the i-th of them in the split. Rows are made when first asked for.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.error import Error
 
+from textgym.listed import ProblemLists
 from textgym.task import SPLITS, Problem, Task, as_index
 from textgym.tokenizer import Vocabulary
 
 NUM_PROBLEMS = 2**14
-"""How many numbered problems a level has unless said otherwise."""
+"""How many numbered problems a level has unless said otherwise, where they are drawn."""
 
 MAX_DRAWS = 1000
 """Draws after which a split counts as empty: with 10 % of the problems in it, 1,000 draws from a
@@ -26,6 +29,9 @@ task with many of them miss it with probability 1e-46."""
 
 PROBE_SIZE = 64
 """Problems of each level that are drawn to learn how long prompts and answers are."""
+
+SLACK = 64
+"""Most tokens that a response may be longer than the longest reference unless said otherwise."""
 
 LARGE_TABLE = 2**28
 """Bytes from which a table is kept out of huge pages."""
@@ -111,16 +117,21 @@ class ProblemBank:
         vocabulary: turns text into tokens.
         split: "train", "validation", "test", or "all" (which leaves the split out of account).
         num_problems: problems per level. Memory is used by those rows only that were asked for.
-        max_prompt_tokens: P; a longer prompt is never drawn. None: the longest of a probe, rounded
-            up to a multiple of 4. The probe looks at all splits, so that environments of the same
-            task have the same spaces, whatever they play.
-        max_response_tokens: T; None: the task's own, else twice the longest reference of the probe
-            (32 where there is none).
+            None: 2**14; where all levels are finite lists, the length of the longest. A list that
+            is shorter begins anew at its end, so `num_at(level)` numbers are different problems.
+        max_prompt_tokens: P; a longer prompt is never drawn, and left out of a list with a warning.
+            None: the longest of all lists and of a probe, rounded up to a multiple of 4. These look
+            at all splits, so that environments of the same task have the same spaces, whatever they
+            play.
+        max_response_tokens: T; None: the task's own, else by the longest reference answer of all
+            lists and the probe (32 where there is none): twice its tokens, eos included, but at
+            most 64 more than those. A short answer may be put in other words; for a solution of a
+            page, twice the page would double the memory of every slot.
 
     Raises:
         ValueError: for an unknown split, a split without problems, a count below one, a prompt
             without tokens, or a response budget in which a reference answer of the probe (with eos)
-            has no room.
+            has no room. (Where one of a list has none there is a warning: it cannot be imitated.)
         MemoryError: if the tables of `num_problems` have no room.
     """
 
@@ -135,7 +146,7 @@ class ProblemBank:
         vocabulary: Vocabulary,
         *,
         split: str = "train",
-        num_problems: int = NUM_PROBLEMS,
+        num_problems: int | None = None,
         max_prompt_tokens: int | None = None,
         max_response_tokens: int | None = None,
     ) -> None:
@@ -150,24 +161,27 @@ class ProblemBank:
                 raise ValueError(f"{name} is {value!r}, expected an integer of at least 1")
         self.task, self.vocabulary, self.split = task, vocabulary, split
         self.num_levels = max(len(task.difficulties), 1)
-        self.num_problems = int(num_problems)
+        self.lists = ProblemLists(task)
+        self.lists.choose(split, vocabulary, max_prompt_tokens)
+        self.num_problems = int(num_problems or self.lists.largest or NUM_PROBLEMS)
         self.num_rows = self.num_levels * self.num_problems
         longest_prompt, longest_answer = self._probe()
         self.max_prompt_tokens = max_prompt_tokens or -(-longest_prompt // 4) * 4
-        for level in range(self.num_levels):
-            self._draw(level * self.num_problems)  # whatever makes this impossible is said here
+        for level, problems in enumerate(self.lists.chosen):
+            if problems is None:
+                self._draw(level * self.num_problems)  # what makes this impossible is said here
         self.max_response_tokens = self._budget(max_response_tokens, longest_answer)
         replies = (task.max_turns - 1) * task.max_reply_tokens
         self.observation_length = self.max_prompt_tokens + self.max_response_tokens + replies
         self._allocate()
 
     def _probe(self) -> tuple[int, str]:
-        """The longest prompt, in tokens, and the longest reference answer of some problems."""
+        """The longest prompt, in tokens, and the longest reference answer of what is looked at."""
         encode, longest_prompt, longest_answer, answer = self.vocabulary.encode, 1, 0, ""
-        for level in range(self.num_levels):
+        for level, listed in enumerate(self.lists.all):
             rng = np.random.Generator(np.random.PCG64([level, 0]))
-            for _ in range(PROBE_SIZE):
-                problem = self.task.draw(rng, level)
+            drawn = (self.task.draw(rng, level) for _ in range(PROBE_SIZE))
+            for problem in drawn if listed is None else listed:
                 longest_prompt = max(longest_prompt, len(encode(problem.prompt)))
                 length = len(encode(problem.answer))
                 if length > longest_answer:
@@ -178,12 +192,16 @@ class ProblemBank:
         needed = len(self.vocabulary.encode(longest_answer)) + 1
         budget = asked or self.task.max_response_tokens
         if budget is None:
-            budget = 2 * needed if longest_answer else 32
+            budget = needed + min(needed, SLACK) if longest_answer else 32
         if longest_answer and budget < needed:
-            raise ValueError(
-                f"max_response_tokens={budget} is too small: the reference answer "
-                f"{longest_answer!r} of {type(self.task).__name__} needs {needed} tokens with eos"
+            shown = longest_answer if len(longest_answer) < 60 else longest_answer[:57] + "..."
+            message = (
+                f"max_response_tokens={budget} is too small: the reference answer {shown!r} of "
+                f"{type(self.task).__name__} needs {needed} tokens with eos"
             )
+            if any(problems is None for problems in self.lists.all):
+                raise ValueError(message)
+            warnings.warn(f"{message}; it can neither be given nor imitated", stacklevel=2)
         return budget
 
     def _allocate(self) -> None:
@@ -213,6 +231,11 @@ class ProblemBank:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._allocate()
+
+    def num_at(self, level: int) -> int:
+        """How many of a level's numbers are different problems: all, unless a list is shorter."""
+        problems = self.lists.chosen[level]
+        return self.num_problems if problems is None else min(self.num_problems, len(problems))
 
     def problem(self, row: int) -> Problem:
         """The problem of a row."""
@@ -264,8 +287,27 @@ class ProblemBank:
         return padded
 
     def _draw(self, row: int) -> tuple[Problem, list[int]]:
-        """Draw until a problem falls into the split and its prompt into the table."""
+        """The problem of a row and its prompt's tokens."""
         level, number = divmod(row, self.num_problems)
+        listed = self.lists.chosen[level]
+        if listed is None:
+            return self._sample(level, number)
+        if not listed:
+            raise ValueError(self.lists.why_empty(level, self.split))
+        problem = listed[number % len(listed)]
+        return problem, self._encode(problem.prompt)
+
+    def _encode(self, prompt: str) -> list[int]:
+        tokens = self.vocabulary.encode(prompt)
+        if not tokens:
+            raise ValueError(
+                f"{type(self.task).__name__} has the prompt {prompt!r}, in which the tokenizer "
+                "sees no token; expected at least one"
+            )
+        return tokens
+
+    def _sample(self, level: int, number: int) -> tuple[Problem, list[int]]:
+        """Draw until a problem falls into the split and its prompt into the table."""
         split = -1 if self.split == "all" else SPLITS.index(self.split)
         rng = np.random.Generator(np.random.PCG64([level, split + 1, number]))
         too_long = 0
@@ -273,12 +315,7 @@ class ProblemBank:
             problem = self.task.draw(rng, level)
             if self.split not in ("all", problem.split):
                 continue
-            tokens = self.vocabulary.encode(problem.prompt)
-            if not tokens:
-                raise ValueError(
-                    f"{type(self.task).__name__} has the prompt {problem.prompt!r}, in which the "
-                    "tokenizer sees no token; expected at least one"
-                )
+            tokens = self._encode(problem.prompt)
             if len(tokens) <= self.max_prompt_tokens:
                 return problem, tokens
             too_long += 1

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from textgym.bank import NUM_PROBLEMS, ProblemBank, as_seed, hash64
+from textgym.bank import ProblemBank, as_seed, hash64
 from textgym.task import Grade, Task, as_index, check_attributes, merge_rewards, reward_range
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
@@ -68,7 +68,7 @@ class TokenMDP:
         *,
         reward_weights: Mapping[str, float] | None = None,
         split: str = "train",
-        num_problems: int = NUM_PROBLEMS,
+        num_problems: int | None = None,
         max_prompt_tokens: int | None = None,
         max_response_tokens: int | None = None,
     ) -> None:

@@ -124,8 +124,8 @@ class Task(ABC):
     """The level played unless another is asked for; None: the first."""
 
     max_response_tokens: int | None = None
-    """Budget of tokens that the policy may choose in one episode (eos counts); None: as many as
-    twice the longest reference answer seen, or 32 where there is none."""
+    """Budget of tokens that the policy may choose in one episode (eos counts); None: by the longest
+    reference answer seen (see ProblemBank), or 32 where there is none."""
 
     stop_strings: tuple[str, ...] = ()
     """A response (or turn) also ends when its text contains one of these."""
@@ -210,6 +210,28 @@ class Task(ABC):
                 f"{type(self).__name__}.sample returned {type(problem).__name__}, expected Problem"
             )
         return problem
+
+    def listed(self, difficulty: int = 0) -> Sequence[Problem] | None:
+        """`list_problems` at a level given by position, checked."""
+        name, problems = (
+            type(self).__name__,
+            self.list_problems(*self.difficulties[difficulty : difficulty + 1]),
+        )
+        if problems is None:
+            return None
+        if isinstance(problems, str) or not isinstance(problems, Sequence):
+            raise TypeError(
+                f"{name}.list_problems returned {type(problems).__name__}, expected a sequence of "
+                "Problems, or None if they are drawn"
+            )
+        if not problems:
+            raise ValueError(f"{name}.list_problems returned no problem, expected at least one")
+        for problem in problems:
+            if not isinstance(problem, Problem):
+                raise TypeError(
+                    f"{name}.list_problems returned a {type(problem).__name__}, expected Problems"
+                )
+        return problems
 
     @property
     def reward_range(self) -> tuple[float, float]:

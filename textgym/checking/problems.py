@@ -32,9 +32,17 @@ class Sample:
         self.levels: dict[str, list[Problem]] = {}
 
     def draw(self, level: int, task: Task | None = None) -> list[Problem]:
-        """The problems of a level given by position: the same ones from equal tasks."""
+        """The problems of a level given by position: the same ones from equal tasks.
+
+        Of a level that is a finite list, as many of its problems, none twice, in the list's order.
+        """
+        task = task or self.task
         rng = np.random.Generator(np.random.PCG64([self.seed, level]))
-        return [(task or self.task).draw(rng, level) for _ in range(self.num_problems)]
+        listed = task.listed(level)
+        if listed is None:
+            return [task.draw(rng, level) for _ in range(self.num_problems)]
+        count = min(self.num_problems, len(listed))
+        return [listed[i] for i in sorted(rng.choice(len(listed), count, replace=False).tolist())]
 
     def all(self) -> list[Problem]:
         """The problems of all levels."""
@@ -118,7 +126,9 @@ def check_sampling(sample: Sample, report: Report) -> str:
                     raise Flaw(f"Problem.{attribute} is {shown(text)}, expected a text")
                 if text.encode("utf-8", "ignore") != text.encode("utf-8", "surrogatepass"):
                     raise Flaw(f"Problem.{attribute} {shown(text)} has a lone surrogate")
-    return f"{sample.num_problems} problems at each of {len(names)} levels"
+    if not any(sample.task.listed(level) for level in range(len(names))):
+        return f"{sample.num_problems} problems at each of {len(names)} levels"
+    return f"up to {sample.num_problems} problems at each of {len(names)} levels"
 
 
 def check_purity_of_sample(sample: Sample, report: Report) -> str:
@@ -144,8 +154,14 @@ def check_variety(sample: Sample, report: Report) -> str:
     """A level has enough distinct problems that learning them by heart is no solution."""
     least = min(FEW_PROBLEMS, sample.num_problems // 2)
     poor = []
-    for name, problems in sample.levels.items():
-        distinct = len({problem.key or problem.prompt for problem in problems})
+    for level, (name, problems) in enumerate(sample.levels.items()):
+        listed = sample.task.listed(level)
+        if listed is not None and len(set(map(_question, listed))) < len(listed):
+            raise Flaw(
+                f"level {name!r} lists {len(listed)} problems, of which "
+                f"{len(set(map(_question, listed)))} are distinct, expected no problem twice"
+            )
+        distinct = len(set(map(_question, problems)))
         report.levels[name]["distinct"] = distinct
         report.levels[name]["duplicates"] = 1 - distinct / len(problems)
         if distinct < least:
@@ -159,29 +175,48 @@ def check_variety(sample: Sample, report: Report) -> str:
     return f"at least {least} distinct problems at every level"
 
 
+def _question(problem: Problem) -> str:
+    """What two problems agree in if they are the same."""
+    return problem.key or problem.prompt
+
+
 def check_splits(sample: Sample, report: Report) -> str:
-    """Every split has problems at every level, and no two splits share a prompt."""
+    """Every split has problems at every level, and no two splits share a question.
+
+    Where the problems are a list, all of it is looked at, and a data set with splits of its own may
+    lack some of ours.
+    """
     split_of: dict[str, str] = {}
-    for problem in sample.all():
-        split = split_of.setdefault(problem.prompt, problem.split)
-        if split != problem.split:
-            raise Flaw(
-                f"the prompt {shown(problem.prompt)} is in the splits {split!r} and "
-                f"{problem.split!r}: the same question has several keys"
-            )
+    missing: dict[str, list[str]] = {}
     for level, (name, problems) in enumerate(sample.levels.items()):
-        found = {problem.split for problem in problems}
+        listed = sample.task.listed(level)
+        found = {problem.split for problem in problems if listed is None}
+        for problem in problems if listed is None else listed:
+            for text in {problem.prompt, problem.key} - {""}:
+                split = split_of.setdefault(text, problem.split)
+                if split != problem.split:
+                    raise Flaw(
+                        f"the prompt {shown(problem.prompt)} is in the splits {split!r} and "
+                        f"{problem.split!r}: the same question has several keys"
+                    )
+            found.add(problem.split)
         rng = np.random.Generator(np.random.PCG64([sample.seed, level, 1]))
-        for _ in range(MAX_DRAWS):
+        for _ in range(0 if listed is not None else MAX_DRAWS):
             if len(found) == len(SPLITS):
                 break
             found.add(sample.task.draw(rng, level).split)
-        else:
-            raise Flaw(
-                f"level {name!r} has no problem in {sorted(set(SPLITS) - found)} among "
-                f"{MAX_DRAWS} draws: too few distinct problems to be split"
-            )
-    return f"{', '.join(SPLITS)}: none empty, and no prompt in two of them"
+        if len(found) < len(SPLITS):
+            missing[name] = sorted(set(SPLITS) - found)
+            has_its_own = listed is not None and any(p.fixed_split for p in listed)
+            if not has_its_own:
+                draws = f"among {MAX_DRAWS} draws" if listed is None else f"of {len(listed)}"
+                raise Flaw(
+                    f"level {name!r} has no problem in {missing[name]} {draws}: too few distinct "
+                    "problems to be split",
+                    "error" if listed is None else "warning",
+                )
+    lacking = "; ".join(f"level {name!r} lacks {splits}" for name, splits in missing.items())
+    return f"{', '.join(SPLITS)}: {lacking or 'none empty'}, and no question in two of them"
 
 
 def check_room(sample: Sample, report: Report) -> str:
