@@ -10,10 +10,13 @@ from textgym.grading.expressions.parser import DENIALS
 WINDOW = 4000
 """Characters at the end of a response in which an answer in words is looked for."""
 
+MAX_BOXES = 32
+"""Boxes at the end of a response that are looked at."""
+
 _box = re.compile(r"\\f?boxed(?![a-zA-Z])\s*(?:\{|(\d+|[a-zA-Z]))")
 _joint = re.compile(r"[\s$,;.]*(?:(?:\\text\s*\{\s*)?(?:and|or|,|;)(?:\s*\})?)?[\s$,;]*")
 _tag = re.compile(r"<answer>(.{0,4000}?)</answer>", re.DOTALL | re.IGNORECASE)
-_display = re.compile(r"(\\\[|\$\$)\s*(.{1,1000}?)\s*(\\\]|\$\$)", re.DOTALL)
+_display = re.compile(r"\\\[.{1,1000}?\\\]|\$\$[^$]{1,1000}\$\$", re.DOTALL)
 _hash = re.compile(r"####[ \t]*([^\n]*)")
 _says = re.compile(
     r"\b(?:final |correct |right )?(?:answers?|result|solution|option|choice)\b"
@@ -27,10 +30,10 @@ _end_of_sentence = re.compile(
 )
 _maths = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
 _number = (
-    r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d++(?:,\d{3})*+(?:\.\d+)?+(?:\s*/\s*\d+)?+"
+    r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d++(?:,\d{3})*+(?:\.\d+)?+(?: ?/ ?\d+)?+"
     r"(?:\s?%|\\%)?+(?![^\x00-\x7f°—–])"
 )
-_numbers = re.compile(rf"{_number}(?:(?:\s*,\s*|\s*,?\s+(?:and|or)\s+){_number})*")
+_numbers = re.compile(rf"{_number}(?:(?:\s{0,3},\s{0,3}|,?\s{1,3}(?:and|or)\s{1,3}){_number})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +122,19 @@ def _sentence(text: str) -> str:
 def _boxed(response: str) -> str | None:
     """What the last box holds, with those right beside it; a box inside a box is opened."""
     boxes: list[tuple[int, int, str]] = []
-    position = 0
-    while match := _box.search(response, position):
+    starts = list(_box.finditer(response))[-MAX_BOXES:]
+    closed = 0
+    for match in starts:
+        if match.start() < closed:
+            continue  # a box inside of a box
         if match[1] is not None:
-            boxes.append((match.start(), match.end(), match[1]))
-            position = match.end()
-            continue
-        end = _closing(response, match.end())
-        if end is None:
-            position = match.end()  # a box that is never closed is none
-            continue
-        boxes.append((match.start(), end + 1, response[match.end() : end]))
-        position = end + 1
-        if len(boxes) > 32:
-            del boxes[0]
+            closed, text = match.end(), match[1]
+        else:
+            end = _closing(response, match.end())
+            if end is None:
+                continue  # a box that is never closed is none
+            closed, text = end + 1, response[match.end() : end]
+        boxes.append((match.start(), closed, text))
     if not boxes:
         return None
     texts = [boxes[-1][2]]
@@ -147,14 +149,13 @@ def _boxed(response: str) -> str | None:
 _brace = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-def _closing(text: str, start: int) -> int | None:
-    """Where the brace that was opened before `start` is closed."""
-    depth = 1
-    for match in _brace.finditer(text, start):
+def _closings(text: str) -> dict[int, int]:
+    """Where the brace that was opened before a position is closed: one pass for all boxes."""
+    opened: list[int] = []
+    closings = {}
+    for match in _brace.finditer(text):
         if match[0] == "{":
-            depth += 1
-        elif match[0] == "}":
-            depth -= 1
-            if not depth:
-                return match.start()
-    return None
+            opened.append(match.end())
+        elif match[0] == "}" and opened:
+            closings[opened.pop()] = match.start()
+    return closings

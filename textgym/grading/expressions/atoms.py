@@ -66,6 +66,8 @@ class AtomParser:
     def take(self) -> Token:
         """The next token, left behind."""
         token = self.tokens[self.position]
+        if token is END:
+            raise ValueError("the text ends too early")
         self.position += 1
         return token
 
@@ -199,7 +201,7 @@ class AtomParser:
         parts = []
         while not self.at("}"):
             token = self.take()
-            if token is END or len(parts) > 8:
+            if len(parts) > 8:
                 raise ValueError("a subscript without an end")
             parts.append(token.value)
         self.take()
