@@ -8,6 +8,7 @@ import sys
 NAMES = {
     "speed": "environment steps per second",
     "grading": "graders of mathematics, ours and others, on one corpus",
+    "sandbox": "attacks on code graders that succeed, verdicts per second, lateness, leaks",
     "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
 }
 
