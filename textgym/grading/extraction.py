@@ -33,7 +33,7 @@ _number = (
     r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d++(?:,\d{3})*+(?:\.\d+)?+(?: ?/ ?\d+)?+"
     r"(?:\s?%|\\%)?+(?![^\x00-\x7f°—–])"
 )
-_numbers = re.compile(rf"{_number}(?:(?:\s{0,3},\s{0,3}|,?\s{1,3}(?:and|or)\s{1,3}){_number})*")
+_numbers = re.compile(rf"{_number}(?:(?:\s{{0,3}},\s{{0,3}}|,?\s{{1,3}}(?:and|or)\s{{1,3}}){_number})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,14 @@ def _boxed(response: str) -> str | None:
     """What the last box holds, with those right beside it; a box inside a box is opened."""
     boxes: list[tuple[int, int, str]] = []
     starts = list(_box.finditer(response))[-MAX_BOXES:]
-    closed = 0
+    closings, closed = _closings(response), 0
     for match in starts:
         if match.start() < closed:
             continue  # a box inside of a box
         if match[1] is not None:
             closed, text = match.end(), match[1]
         else:
-            end = _closing(response, match.end())
+            end = closings.get(match.end())
             if end is None:
                 continue  # a box that is never closed is none
             closed, text = end + 1, response[match.end() : end]

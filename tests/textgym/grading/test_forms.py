@@ -13,10 +13,17 @@ from textgym.grading.forms import is_computed, is_expanded, is_lowest_terms, is_
         *(("46", 1, 1), ("-3/4", 1, 1), ("7 3/4", 1, 1), ("x=3", 1, 1), ("(1,2)", 1, 1)),
         *(("{2,3}", 1, 1), ("50%", 1, 1), ("5 cm", 1, 1), ("0.50", 1, 1), ("\\frac12", 1, 1)),
         *(("4/8", 1, 0), ("x=1/2, y=4/6", 1, 0), ("8/1", 1, 0), ("1 2/4", 1, 0)),
-        *(("12+34", 0, 0), ("--5", 0, 0), ("2*3", 0, 0), ("sqrt(4)", 0, 0), ("x", 0, 0), ("", 0, 0)),
+        *(
+            ("12+34", 0, 0),
+            ("--5", 0, 0),
+            ("2*3", 0, 0),
+            ("sqrt(4)", 0, 0),
+            ("x", 0, 0),
+            ("", 0, 0),
+        ),
         *(("1/2/3", 0, 0), ("2^3", 0, 0), ("no", 0, 0), ("1.5/3", 0, 0)),
     ],
-)  # fmt: skip
+)
 def test_numbers_and_lowest_terms(text: str, number: int, lowest: int) -> None:
     assert (is_number(text), is_lowest_terms(text)) == (bool(number), bool(lowest))
 

@@ -122,7 +122,8 @@ def _clean_latex(text: str) -> str:
     text = text.replace("\\$", "\\dollar ").replace("\\%", "%").replace("\\&", " and ")
     text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
     text = _spaced_thousands.sub(_join_digits, text)
-    text = _repeating.sub(r"\1.\2\\repeating{\3}", text)
+    if "\\overline" in text:
+        text = _repeating.sub(r"\1.\2\\repeating{\3}", text)
     text = _named_figure.sub(r"\1", text)
     text = _REMOVED.sub("", text)
     text = _blank.sub(" ", text)

@@ -31,8 +31,8 @@ class TextMath(MathTask):
     ## Description
     The prompt is a question such as `12+34=` or `3x+5=20;x=`, and the response is the bare answer:
     `46`, `5`, or, where the answer is no integer, a fraction such as `-3/4`. Questions are made by
-    `textgym.tasks.math.arithmetic`. All ways to write the same question (in symbols or words, as 12+34
-    or 34+12) have the same key, so they all fall into the same split.
+    `textgym.tasks.math.arithmetic`. All ways to write the same question (in symbols or words, as
+    12+34 or 34+12) have the same key, so they all fall into the same split.
 
     With `dataset`, the problems are a data set's instead, such as GSM8K's or MATH's, and responses
     are solutions that end in their answer.
@@ -72,8 +72,8 @@ class TextMath(MathTask):
     changes nothing but the words: the same generator state gives the same question. `difficulty`: a
     level of the table; "no-carry" unless told otherwise.
 
-    `answer_format`: "bare", "boxed" (`\boxed{46}`), "hash" (`#### 46`) or "any"; see MathTask. None:
-    bare, or what the data set's own solutions do.
+    `answer_format`: "bare", "boxed" (`\boxed{46}`), "hash" (`#### 46`) or "any"; see MathTask.
+    None: bare, or what the data set's own solutions do.
 
     `dataset`: a file (.jsonl, .json, .csv, .parquet), a folder with files of train, validation and
     test, or a name on the Hugging Face hub (`openai/gsm8k`, with `subset` for a configuration).
