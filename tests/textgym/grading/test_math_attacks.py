@@ -70,13 +70,23 @@ def test_no_grader_raises_or_is_late_on_megabytes() -> None:
     assert wrong == {"raised": [], "late": []}
 
 
-def test_no_attack_is_paid() -> None:
-    references = ("1", "42", r"\frac{2}{7}", "y^2-3", "[2,9)", r"\text{Friday}")
-    texts = hostile_math.attacks("code", "runaway", "huge")
+def paid(references: list[str], texts: list[str]) -> list[tuple[str, str]]:
+    """(reference, the text's beginning) of those that are found equal."""
     pairs = [(reference, text) for reference in references for text in texts]
     verdicts = equivalent_many(pairs)
-    paid = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.equal]
-    assert [(reference, text[:60]) for reference, text in paid] == []
+    return [(r, t[:60]) for (r, t), verdict in zip(pairs, verdicts, strict=True) if verdict.equal]
+
+
+def test_no_attack_is_paid() -> None:
+    texts = hostile_math.attacks("code", "runaway", "broken", "huge")
+    assert paid(["42", r"\frac{2}{7}", "y^2-3", "[2,9)", r"\text{Friday}"], texts) == []
+
+
+def test_no_number_is_picked_out_of_a_formula_that_is_too_much() -> None:
+    """One is what most of these would be worth if a number in them were taken for the answer."""
+    is_one = ["0^{0^{0^{0}}}", r"\sqrt[10^{100}]{2}"]  # the second to a hundred digits
+    texts = [text for text in hostile_math.attacks("runaway") if text not in is_one]
+    assert paid(["1"], texts) == []
 
 
 # Inputs: any text; LaTeX's words in any order; a labelled answer with one place changed.
