@@ -105,7 +105,8 @@ class Rollout(_Batch):
 
     Attributes:
         tokens: [B, L] int64. Prompt, responses and environment text, then padding.
-        mask: [B, L] bool. True where the policy chose the token; False elsewhere, so at token 0.
+        mask: [B, L] bool. True where the policy chose the token; False elsewhere, so at token 0,
+            and throughout an episode on which no verdict was reached: its reward is unknown.
         log_probs: [B, L] float32. log π(token i | tokens < i), in nats, of the policy that
             collected the batch; 0 where mask is False.
         values: [B, L] float32. v(s) of the state in which token i was chosen.
@@ -162,6 +163,15 @@ class Rollout(_Batch):
     def num_tokens(self) -> int:
         """How many tokens the policy chose: the `count` of a loss over the whole batch."""
         return int(self.mask.sum())
+
+    def graded(self) -> Rollout:
+        """The rows in which something counts: episodes without a verdict are left out.
+
+        What takes one number per row (a group's baseline, a number of rows) wants them gone; what
+        reads the mask does not see them anyway.
+        """
+        counts = self.mask.any(dim=1)
+        return self if bool(counts.all()) else self[counts]
 
     def trim(self) -> Rollout:
         """Drop the columns that are padding in every row."""

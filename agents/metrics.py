@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 # Means are over the tokens that the policy chose ("per token") or over this iteration's episodes
-# ("per episode"). With π the current policy, π_old the one that collected the iteration's episodes,
-# π_ref the frozen initial one: r = π / π_old. v: the value function, G: its targets, A: advantages.
+# ("per episode"), those without a verdict left out. With π the current policy, π_old the one that
+# collected them, π_ref the frozen initial one: r = π / π_old. v: value, G: its target, A: advantage.
 METRICS: dict[str, str] = {
     "episodes": "episodes finished since the start of the run",
-    "tokens": "tokens chosen by the policy since the start of the run",
+    "tokens": "tokens chosen by the policy in graded episodes since the start of the run",
     "return_mean": "Σ_t R_t of the environment, undiscounted, before any KL penalty; per episode",
     "success": "the component `correct` of the grade, else its first component; per episode",
     "component": "component/NAME: that component of the grade, unweighted; per episode",
@@ -32,6 +32,7 @@ METRICS: dict[str, str] = {
     "response_length": "number of tokens that the policy chose; per episode",
     "stop_eos": "[stop_reason = eos]; per episode",
     "stop_length": "[stop_reason = length]; per episode",
+    "verifier_errors": "episodes without a verdict, which no other metric but `episodes` counts",
     "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",
     "policy_loss": "-min(r A, clip(r, 1 - ε, 1 + ε) A); per token",

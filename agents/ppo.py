@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,16 +214,23 @@ class PPOTrainer:
             )
         except FloatingPointError as error:
             raise FloatingPointError(f"iteration {self.iteration + 1}: {error}") from None
-        rollout = rollout.trim()
-        penalised, kl = self._penalise(rollout)
-        buffer = PPOBuffer(pad_token=self.policy.pad)
-        buffer.store(penalised)
-        buffer.finish(gamma=config.gamma, gae_lambda=config.gae_lambda)
-        used_kl_coef = self.kl_coef
-        self._adapt_kl_coef(kl)
-        learned = self._learn(buffer, generator)
+        rollout = rollout.graded().trim()
+        used_kl_coef, kl, learned = self.kl_coef, math.nan, {}
+        if len(rollout):
+            penalised, kl = self._penalise(rollout)
+            buffer = PPOBuffer(pad_token=self.policy.pad)
+            buffer.store(penalised)
+            buffer.finish(gamma=config.gamma, gae_lambda=config.gae_lambda)
+            self._adapt_kl_coef(kl)
+            learned = self._learn(buffer, generator)
+        else:
+            warnings.warn(
+                f"iteration {self.iteration + 1}: no verdict on any of {config.batch_size} "
+                f"episodes ({episodes.errors[0]}), so there is nothing to learn from",
+                stacklevel=2,
+            )
         self.iteration += 1
-        self.num_episodes += len(rollout)
+        self.num_episodes += config.batch_size
         self.num_tokens += rollout.num_tokens
         seconds = time.perf_counter() - start
         self.seconds += seconds
@@ -285,8 +293,9 @@ class PPOTrainer:
         return metrics
 
     def _minibatches(self, buffer: PPOBuffer, generator: torch.Generator) -> Iterator[Minibatch]:
+        num_minibatches = min(self.config.num_minibatches, len(buffer))  # few may have a verdict
         for _ in range(self.config.num_epochs):
-            yield from buffer.minibatches(self.config.num_minibatches, generator)
+            yield from buffer.minibatches(num_minibatches, generator)
 
     def _set_learning_rate(self) -> None:
         config = self.config
@@ -400,13 +409,20 @@ class PPOTrainer:
 
 
 def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
-    reasons, components = episodes.stop_reasons, episodes.components
+    """Means over the episodes that have a verdict; NaN if none has."""
+    is_graded, components = episodes.is_graded, episodes.components
     several = components if len(components) > 1 else {}
+    reasons = [r for r, graded in zip(episodes.stop_reasons, is_graded, strict=True) if graded]
+
+    def mean(values: np.ndarray) -> float:
+        return float(values.mean()) if values.size else math.nan
+
     return {
-        **{f"component/{name}": float(values.mean()) for name, values in several.items()},
-        "return_mean": float(episodes.returns.mean()),
-        "success": float(episodes.success.mean()),
-        "response_length": rollout.num_tokens / len(rollout),
-        "stop_eos": reasons.count("eos") / len(reasons),
-        "stop_length": reasons.count("length") / len(reasons),
+        **{f"component/{name}": mean(values[is_graded]) for name, values in several.items()},
+        "return_mean": mean(episodes.returns[is_graded]),
+        "success": mean(episodes.success),
+        "response_length": rollout.num_tokens / len(rollout) if reasons else math.nan,
+        "stop_eos": mean(np.array([reason == "eos" for reason in reasons])),
+        "stop_length": mean(np.array([reason == "length" for reason in reasons])),
+        "verifier_errors": int((~is_graded).sum()),
     }

@@ -7,6 +7,7 @@ finish" would favour short ones.
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,18 @@ COMPACT_BELOW = 0.75
 as much for a finished row as for a running one, dropping costs one copy of the cache."""
 
 
+class NoVerdictError(RuntimeError):
+    """The verifier failed on every episode, so nothing is known of the policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Episodes:
     """How N episodes ended, for people and metrics; row i is row i of the Rollout.
 
     responses: texts, as the environment reports them. returns: [N] float64. stop_reasons: see
     textgym.core.STOP_REASONS, or "truncated" where a limit from outside ended the episode.
-    components: name -> [N] float64. difficulties: [N] int64, the level's position.
+    components: name -> [N] float64. difficulties: [N] int64, the level's position. errors: why no
+    verdict was reached, None where one was; in the Rollout, the mask of these rows is False.
     """
 
     responses: list[str]
@@ -42,11 +48,22 @@ class Episodes:
     stop_reasons: list[str]
     components: dict[str, np.ndarray]
     difficulties: np.ndarray
+    errors: list[str | None]
+
+    @property
+    def is_graded(self) -> np.ndarray:
+        """[N] bool: whether a verdict was reached. Where not, returns and components are 0."""
+        return np.array([error is None for error in self.errors])
 
     @property
     def success(self) -> np.ndarray:
-        """[N] float64: the component `correct` where there is one, else the first component."""
-        return self.components.get("correct", next(iter(self.components.values()), self.returns))
+        """[M] float64: the component `correct` where there is one, else the first component.
+
+        Of the M episodes on which a verdict was reached, in their order.
+        """
+        values = self.components.get("correct", next(iter(self.components.values()), self.returns))
+        is_graded = self.is_graded
+        return values if is_graded.all() else values[is_graded]
 
 
 def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs: Any) -> VectorEnv:
@@ -183,6 +200,7 @@ class _Collector:
         self.bootstrap = np.zeros(num_episodes, dtype=np.float32)
         self.endings: list[tuple[str, str]] = [("", "")] * num_episodes
         self.components: dict[str, np.ndarray] = {}
+        self.errors: list[str | None] = [None] * num_episodes
 
     def run(
         self, seed: int | list[int] | None, options: dict[str, Any] | None
@@ -288,6 +306,9 @@ class _Collector:
                 self.endings[episode] = infos["stop_reason"][slot], infos["response"][slot]
             else:
                 self.endings[episode] = "truncated", ""
+        if "verifier_error" in infos:
+            for slot in slots[infos["_verifier_error"][slots]].tolist():
+                self.errors[self.episode[slot]] = str(infos["verifier_error"][slot])
         for name, column in infos.get("components", {}).items():
             if not name.startswith("_"):
                 store = self.components.setdefault(name, np.zeros(self.num_episodes))
@@ -308,6 +329,11 @@ class _Collector:
 
     def _result(self) -> tuple[Rollout, Episodes]:
         self._check_finite()
+        returns = self.rewards.sum(axis=1, dtype=np.float64)
+        # What is not known to be right or wrong teaches nothing, and counts in no statistic.
+        lost = np.array([error is not None for error in self.errors])
+        for array in (self.mask, self.log_probs, self.values, self.rewards, self.bootstrap):
+            array[lost] = 0
         rollout = Rollout(
             tokens=self._tensor(self.tokens),
             mask=self._tensor(self.mask),
@@ -320,11 +346,10 @@ class _Collector:
             bootstrap=self._tensor(self.bootstrap),
         )
         reasons, responses = zip(*self.endings, strict=True)
-        returns = self.rewards.sum(axis=1, dtype=np.float64)
-        episodes = Episodes(
-            list(responses), returns, list(reasons), self.components, self.difficulties
+        texts, ends = list(responses), list(reasons)
+        return rollout, Episodes(
+            texts, returns, ends, self.components, self.difficulties, self.errors
         )
-        return rollout, episodes
 
     def _check_finite(self) -> None:
         policy = "of the policy are not finite: its weights have become too large or NaN"
@@ -359,6 +384,13 @@ def evaluate(
         greedy: choose the most probable token instead of sampling.
         seed: of the sampling.
         **kwargs: for an id, as in `gym.make` (`tokenizer` is the policy's unless given).
+
+    Returns:
+        The episodes. Those on which no verdict was reached (`errors`, and a warning) are no part of
+        `success`.
+
+    Raises:
+        NoVerdictError: if there is no verdict on any of them.
     """
     if isinstance(env, str):
         kwargs = {"tokenizer": policy.tokenizer, "split": split, **kwargs}
@@ -371,8 +403,15 @@ def evaluate(
     training = policy.training
     policy.eval()
     try:
-        return collect(policy, envs, num_episodes, generator=generator, seed=seed, options=options)[
-            1
-        ]
+        _, episodes = collect(
+            policy, envs, num_episodes, generator=generator, seed=seed, options=options
+        )
     finally:
         policy.train(training)
+    failed = [error for error in episodes.errors if error is not None]
+    if failed:
+        message = f"no verdict on {len(failed)} of {num_episodes} episodes: {failed[0]}"
+        if len(failed) == num_episodes:
+            raise NoVerdictError(message)
+        warnings.warn(f"{message}; success is that of the others", stacklevel=2)
+    return episodes
