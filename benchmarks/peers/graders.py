@@ -1,11 +1,11 @@
 """Graders of mathematics behind one protocol, each in a process of its own.
 
-`PYTHON graders.py NAME` reads one JSON object a line: `reference`, `answer`, and `response`, whether
-the answer is a whole response. It writes one for each: `equal` (true, false, or null where there is
-no verdict), `cpu` (seconds, children's included) and `error`; its first line says `version`, or
-`missing`. It needs nothing of this project but for the grader "textgym", so that it runs under the
-interpreter of any environment. Every peer is called as its documentation calls it; a grader of whole
-responses is given a bare answer in a box, or how else it expects one.
+`PYTHON graders.py NAME` reads one JSON object a line: `reference`, `answer`, and `response`, which
+says whether the answer is a whole response. It writes one for each: `equal` (true, false, or null
+where there is no verdict), `cpu` (seconds, children's included) and `error`; its first line says
+`version`, or `missing`. It needs nothing of this project but for the grader "textgym", so that it
+runs under the interpreter of any environment. Every peer is called as its documentation calls it;
+a grader of whole responses is given a bare answer in a box, or how else it expects one.
 """
 
 from __future__ import annotations
