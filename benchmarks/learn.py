@@ -1,7 +1,8 @@
 """Does PPO learn? Trains the embedded policy with the default settings, once per seed.
 
 One JSON line per seed and one for their median: success on 512 held-out problems before and after,
-sampled and greedy, and the CPU seconds of one thread that training took.
+sampled and greedy, and the CPU seconds of one thread that training took. Where the embedded policy
+cannot do the task at all, every seed begins with it warmed up as `python -m agents ppo` does it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from agents.metrics import read_metrics
 from agents.models import load_policy
 from agents.ppo import PPOConfig, PPOTrainer
 from agents.rollout import evaluate
+from agents.warm_up import warm_up
 
 ENV_ID = "TextMath-v0"
 NUM_PROBLEMS = 512
@@ -35,12 +38,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--difficulty", default=None)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=PPOConfig().num_iterations)
+    parser.add_argument("--warm-up", type=float, default=0.25, help="as in python -m agents ppo")
     parser.add_argument("--plot", type=Path, help="where to draw the seeds' learning curves")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows, curves = [], []
     for seed in options.seeds:
-        row, curve = _train(options.env, options.difficulty, seed, options.iterations)
+        row, curve = _train(
+            options.env, options.difficulty, seed, options.iterations, options.warm_up
+        )
         print(json.dumps(row), flush=True)
         rows.append(row)
         curves.append(curve)
@@ -50,10 +56,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _train(
-    env_id: str, difficulty: str | None, seed: int, num_iterations: int
+    env_id: str, difficulty: str | None, seed: int, num_iterations: int, target: float
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     level = {} if difficulty is None else {"difficulty": difficulty}
     policy = load_policy("tiny")
+    start = time.process_time()
+    warmed_up = warm_up(policy, gym.make(env_id, **level), target, tell=lambda line: None)
+    warm_up_seconds = time.process_time() - start
     before = _success(policy, env_id, level)
     config = PPOConfig(seed=seed, num_iterations=num_iterations)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,6 +78,9 @@ def _train(
         "iterations": num_iterations,
         "episodes": trainer.num_episodes,
         "cpu_seconds": round(trainer.cpu_seconds, 1),
+        "seconds": round(trainer.seconds, 1),
+        "warm_up": warmed_up,
+        "warm_up_cpu_seconds": round(warm_up_seconds, 1),
         "success_before": before[0],
         "success_after": (after := _success(policy, env_id, level))[0],
         "greedy_before": before[1],

@@ -3,6 +3,7 @@
 from textgym import tasks as _tasks  # registers the built-in ids
 from textgym.checking import Report, check_env, check_task
 from textgym.core import RLEnvironment, StepResult, TokenMDP
+from textgym.environments import create_code_generation_env
 from textgym.registration import load_task, register_task
 from textgym.task import Grade, Preference, Problem, Task
 from textgym.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
@@ -22,6 +23,7 @@ __all__ = [
     "Tokenizer",
     "check_env",
     "check_task",
+    "create_code_generation_env",
     "load_task",
     "load_tokenizer",
     "register_task",

@@ -6,9 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-MAX_CHARACTERS = 20_000
-"""A longer program is not run; references have hundreds of characters, at most some thousands."""
-
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*$", re.MULTILINE)
 
 
