@@ -86,13 +86,11 @@ def chain_rule(choose: Choices) -> Problem:
 
 def chain_square(choose: Choices) -> Problem:
     """A function of ax^2+b."""
-    a, b, kind = choose.nonzero(5), choose.between(-9, 9), choose.below(4)
-    inner, slope_text = polynomial([b, 0, a]), times(2 * a, "x")
-    text = (f"sin({inner})", f"cos({inner})", f"e^({inner})", f"({inner})^5")[kind]
-    outer = (f"cos({inner})", f"sin({inner})", f"e^({inner})", f"({inner})^4")[kind]
-    factor = (slope_text, times(-2 * a, "x"), slope_text, times(10 * a, "x"))[kind]
-    if kind == 3 and not b:
-        return _differentiate(choose, polynomial([0] * 9 + [a]), monomial(9 * a, 8))
+    a, b, kind = choose.nonzero(5), choose.nonzero(9), choose.below(4)
+    u = polynomial([b, 0, a])
+    text = (f"sin({u})", f"cos({u})", f"e^({u})", f"({u})^5")[kind]
+    outer = (f"cos({u})", f"sin({u})", f"e^({u})", f"({u})^4")[kind]
+    factor = times((2 * a, -2 * a, 2 * a, 10 * a)[kind], "x")
     return _differentiate(choose, text, f"{factor}*{outer}")
 
 
@@ -309,12 +307,10 @@ def by_parts(choose: Choices) -> Problem:
 
 def substitution(choose: Choices) -> Problem:
     """Cx times a function of x^2+b, or a power of a sine times a cosine."""
-    c, b, kind = choose.nonzero(9), choose.between(-9, 9), choose.below(4)
+    c, b, kind = choose.nonzero(9), choose.nonzero(9), choose.below(4)
     n, half = choose.between(3, 6), Fraction(c, 2)
     u = polynomial([b, 0, 1])
     if kind == 0:
-        b = b or 1
-        u = polynomial([b, 0, 1])
         return _integrate(times(c, f"x*({u})^{n}"), times(half / (n + 1), f"({u})^{n + 1}"))
     if kind == 1:
         return _integrate(times(c, f"x*e^({u})"), times(half, f"e^({u})"))

@@ -100,9 +100,8 @@ def choose_mixed(choose: Choices) -> Problem:
     """So many of one group and so many of another."""
     (one, other), a, b = choose.one_of(_GROUPS), choose.between(4, 18), choose.between(4, 18)
     i, j = choose.between(1, 4), choose.between(1, 4)
-    prompt = (
-        f"From {a} {one} and {b} {other}, how many teams of {i} {one} and {j} {other} are there? "
-    )
+    team = f"{i} of the {one} and {j} of the {other}"
+    prompt = f"From {a} {one} and {b} {other}, how many teams with {team} are there? "
     key = f"mixed {sorted(((a, i), (b, j)))}"
     return question(prompt, comb(a, i) * comb(b, j), key, "number")
 
@@ -248,7 +247,8 @@ def fixed_points(choose: Choices) -> Problem:
     n = choose.between(5, 10)
     k = choose.between(0, n - 2)
     prompt = (
-        f"{n} people take their {n} hats at random. In how many ways do exactly {k} get their own? "
+        f"{n} people take their {n} hats at random. "
+        f"In how many ways do exactly {k} of them get their own? "
     )
     return question(prompt, comb(n, k) * derangements(n - k), form="number")
 
@@ -260,7 +260,7 @@ def at_least(choose: Choices) -> Problem:
     least = choose.between(1, size - 1)
     prompt = (
         f"From {a} {one} and {b} {other}, how many committees of {size} have "
-        f"at least {least} {one}? "
+        f"at least {least} of the {one}? "
     )
     answer = sum(comb(a, i) * comb(b, size - i) for i in range(least, size + 1))
     return question(prompt, answer, f"at least {a} {b} {size} {least}", "number")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from math import gcd, isqrt
 
 from textgym.grading.expressions.reading import read
 from textgym.grading.expressions.relations import value_of
 from textgym.grading.expressions.tree import Listing, Node, Relation, symbols
+from textgym.grading.forms import is_number
 from textgym.registration import register_task
 from textgym.task import Problem
 from textgym.tasks.math.choices import Choices
@@ -35,6 +37,8 @@ _PATTERNS_3 = (
     ((2, -1, 3), (1, 3, -2), (4, 1, 1)),
     ((5, -2, 1), (1, 1, 1), (2, 3, -4)),
 )
+
+_IN = re.compile(r"\\in(?![a-z])|∈")
 
 
 def is_solved(answer: str) -> bool:
@@ -122,7 +126,7 @@ def _quadratic(choose: Choices, coefficients: list[int], roots: set[Fraction]) -
     constant, b, a = (n // common for n in coefficients)
     key = f"{polynomial([constant, b, a])}=0"
     prompt = _as_set(_rearranged(choose, constant, b, a))
-    return question(prompt, in_braces(sorted(roots)), key, "number")
+    return question(prompt, in_braces(sorted(roots)), key, "roots")
 
 
 def _rearranged(choose: Choices, constant: int, b: int, a: int) -> str:
@@ -217,4 +221,4 @@ class TextEquation(Family):
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
-    forms = {**FORMS, "solved": is_solved}
+    forms = {**FORMS, "solved": is_solved, "roots": lambda answer: is_number(_IN.split(answer)[-1])}

@@ -192,12 +192,15 @@ def repeating_decimal(choose: Choices) -> Problem:
 def compound_fraction(choose: Choices) -> Problem:
     """A quotient of two sums of fractions."""
     a, b, c, d = (choose.one_of(_SMALL) for _ in range(4))
-    minus = choose.below(2)
-    if minus and c == d:
-        minus = 0
-    bottom = c - d if minus else c + d
-    prompt = f"Calculate ({a}+{b})/({c}{'-' if minus else '+'}{d}), in lowest terms: "
-    return question(prompt, (a + b) / bottom, form="fraction")
+    minus = choose.below(2) and c != d
+    if minus:
+        bottom, answer = f"{c}-{d}", (a + b) / (c - d)
+        key = f"{min(a, b)}+{max(a, b)} over {bottom}"
+    else:
+        bottom, answer = f"{c}+{d}", (a + b) / (c + d)
+        key = f"{min(a, b)}+{max(a, b)} over {min(c, d)}+{max(c, d)}"
+    prompt = f"Calculate ({a}+{b})/({bottom}), in lowest terms: "
+    return question(prompt, answer, key, "fraction")
 
 
 def continued_fraction(choose: Choices) -> Problem:

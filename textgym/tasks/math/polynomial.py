@@ -100,8 +100,10 @@ def collect_squares(choose: Choices) -> Problem:
     if minus:
         right[2] = choose.other(1, 9, left[2])
     total = [a - b if minus else a + b for a, b in zip(left, right, strict=True)]
-    prompt = f"({polynomial(left)}){'-' if minus else '+'}({polynomial(right)})= "
-    return question(prompt, polynomial(total), form="expanded")
+    texts = [f"({polynomial(left)})", f"({polynomial(right)})"]
+    prompt = f"{('-' if minus else '+').join(texts)}= "
+    key = prompt if minus else f"{'+'.join(sorted(texts))}= "
+    return question(prompt, polynomial(total), key, "expanded")
 
 
 # ------------------------------------------------------------------------ expand

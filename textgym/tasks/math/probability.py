@@ -67,7 +67,10 @@ def coins(choose: Choices) -> Problem:
     counts = ((k,), range(k, n + 1), range(k + 1))[kind]
     ways = sum(comb(n, i) for i in counts)
     what = ("exactly", "at least", "at most")[kind]
-    prompt = f"A fair coin is thrown {n} times. What is the probability of {what} {k} heads? "
+    prompt = (
+        f"A fair coin is thrown {n} times. "
+        f"What is the probability that the number of heads is {what} {k}? "
+    )
     return _probability(prompt, Fraction(ways, 2**n))
 
 
@@ -118,7 +121,7 @@ def several_draws(choose: Choices) -> Problem:
     one, other = _two_colours(choose)
     prompt = (
         f"{size} balls are drawn without replacement from {n} {one} and {m} {other} ones. "
-        f"What is the probability of exactly {k} {one} balls? "
+        f"What is the probability that the number of {one} ones is exactly {k}? "
     )
     answer = Fraction(comb(n, k) * comb(m, size - k), comb(n + m, size))
     return _probability(prompt, answer, f"exactly {n} {m} {size} {k}")
@@ -201,13 +204,13 @@ def spinner(choose: Choices) -> Problem:
     weights = [choose.between(1, 6) for _ in range(3)]
     values = [choose.between(-12, 20) for _ in range(3)]
     total = sum(weights)
-    outcomes = listed(
+    outcomes = [
         f"{value} with probability {Fraction(weight, total)}"
         for value, weight in zip(values, weights, strict=True)
-    )
-    prompt = f"A game pays {outcomes}. What is the expected payment? "
+    ]
+    prompt = f"A game pays {listed(outcomes)}. What is the expected payment? "
     answer = Fraction(sum(w * v for w, v in zip(weights, values, strict=True)), total)
-    return _probability(prompt, answer)
+    return _probability(prompt, answer, f"game {sorted(outcomes)}")
 
 
 def expected_dice(choose: Choices) -> Problem:
@@ -285,8 +288,8 @@ def cards(choose: Choices) -> Problem:
     counts = range(k, min(n, size) + 1) if least else (k,)
     ways = sum(comb(size, i) * comb(52 - size, n - i) for i in counts)
     prompt = (
-        f"{n} cards are drawn from a deck of 52 with {size} {name}. What is the probability of "
-        f"{'at least' if least else 'exactly'} {k} {name}? "
+        f"{n} cards are drawn from a deck of 52 with {size} {name}. What is the probability that "
+        f"the number of {name} is {'at least' if least else 'exactly'} {k}? "
     )
     return _probability(prompt, Fraction(ways, comb(52, n)))
 

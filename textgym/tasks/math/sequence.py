@@ -43,7 +43,7 @@ def _joined(terms: list[int]) -> str:
 
 def next_arithmetic(choose: Choices) -> Problem:
     """Four terms of an arithmetic sequence."""
-    return _next(arithmetic_terms(choose.between(-20, 60), choose.nonzero(15), 5))
+    return _next(arithmetic_terms(choose.between(-20, 60), choose.nonzero(15), 5), "")
 
 
 def next_geometric(choose: Choices) -> Problem:
@@ -79,9 +79,9 @@ def next_interleaved(choose: Choices) -> Problem:
     return _next(terms)
 
 
-def _next(terms: list[int]) -> Problem:
+def _next(terms: list[int], words: str = "Next term: ") -> Problem:
     text = _joined(terms[:-1])
-    return question(f"{text},", terms[-1], f"next {text}", "number")
+    return question(f"{words}{text},", terms[-1], f"next {text}", "number")
 
 
 def _quadratic(choose: Choices) -> list[int]:

@@ -107,7 +107,7 @@ def time(choose: Choices) -> Problem:
 def mixed_time(choose: Choices) -> Problem:
     """A time in two units."""
     large, small, size = choose.one_of(TIME[:4])
-    many, few = choose.between(1, 30), choose.between(1, size - 1)
+    many, few = choose.between(2, 30), choose.between(2, size - 1)
     return _convert(f"{many} {large} {few} {small} = ? {small}: ", many * size + few, small)
 
 
@@ -123,7 +123,7 @@ def imperial(choose: Choices) -> Problem:
 def mixed_imperial(choose: Choices) -> Problem:
     """Feet and inches, or pounds and ounces, in one unit."""
     large, small, size = choose.one_of((IMPERIAL[3], IMPERIAL[5], IMPERIAL[2]))
-    many, few = choose.between(1, 60), choose.between(1, int(size) - 1)
+    many, few = choose.between(2, 60), choose.between(2, size - 1)
     return _convert(f"{many} {large} {few} {small} = ? {small}: ", many * size + few, small)
 
 
@@ -184,11 +184,8 @@ def driving(choose: Choices) -> Problem:
 
 def tiling(choose: Choices) -> Problem:
     """Square tiles on a floor."""
-    side, across, along = (
-        choose.one_of((20, 25, 30, 40, 50)),
-        choose.between(8, 40),
-        choose.between(8, 40),
-    )
+    side = choose.one_of((20, 25, 30, 40, 50))
+    across, along = sorted((choose.between(8, 40), choose.between(8, 40)))
     floor = f"{decimal(Fraction(side * across, 100))} m by {decimal(Fraction(side * along, 100))} m"
     prompt = f"How many square tiles with sides of {side} cm cover a floor of {floor}? "
     return _convert(prompt, across * along, "tiles")
@@ -196,7 +193,8 @@ def tiling(choose: Choices) -> Problem:
 
 def tank(choose: Choices) -> Problem:
     """The volume of a box in litres, or the time that it takes to fill it."""
-    a, b, height = choose.between(2, 12), choose.between(2, 12), 10 * choose.between(3, 25)
+    a, b = sorted((choose.between(2, 12), choose.between(2, 12)))
+    height = 10 * choose.between(3, 25)
     volume = a * b * height * 10
     box = f"A tank measures {a} m by {b} m by {height} cm."
     if choose.below(2):
