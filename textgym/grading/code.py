@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
+from textgym.grading.asserts import TestPlan, plan_tests
 from textgym.grading.isolation import wire
 from textgym.grading.pool import MIB, Child, Ended, Launch, Steps
 from textgym.grading.sandbox import Sandbox, default_sandbox
-from textgym.grading.values import equal
+from textgym.grading.values import NotPlain, compares, equal
 
 KIB = 1 << 10
 MAX_PROGRAM = 1 << 20
 """Characters of a program; a longer one fails."""
-_TAIL = 2000
-"""Characters kept of what a program writes."""
+_TAIL, _REASON = 2000, 400
+"""Characters kept of what a program writes, and of a reason."""
+_LIMITS = {"time": "out of time", "output": "wrote too much", "replies": "returned too much"}
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -56,53 +61,151 @@ class CodeVerdict:
 
 @dataclass(frozen=True)
 class CallTests:
-    """Call a function of the program and compare what it returns.
+    """Call a function of the program and compare what it returns, see `textgym.grading.values`.
+
+    The program sees the inputs, never an expected value.
 
     Attributes:
-        entry_point: "name", or "Class.method": then of a new object of the class.
+        entry_point: "name", or "Class.method": then of a new object of the class for each call.
         cases: (arguments, expected value) pairs of plain values.
     """
 
     entry_point: str
-    cases: Sequence[tuple[Sequence[Any], Any]] = field(default_factory=list)
+    cases: Sequence[tuple[Sequence[Any], Any]]
 
     def __post_init__(self) -> None:
         if not self.cases:
             raise ValueError("cases is empty, expected at least one (arguments, expected) pair")
-        self._inputs, self._bytes  # noqa: B018  # refuse now what cannot be sent
+        for index, (_, expected) in enumerate(self.cases):
+            _plain(f"cases[{index}]'s expected value", expected)
+        self._calls  # noqa: B018  # refuse now what cannot be sent
 
     @cached_property
-    def _inputs(self) -> list[str]:
+    def _calls(self) -> list[list[str]]:
         return [
-            _plain(f"cases[{i}]'s arguments", list(case[0])) for i, case in enumerate(self.cases)
+            [self.entry_point, _plain(f"cases[{index}]'s arguments", list(args))]
+            for index, (args, _) in enumerate(self.cases)
         ]
-
-    @cached_property
-    def _bytes(self) -> int:
-        """Room for right answers, and for wrong ones that are not absurdly long."""
-        texts = [
-            _plain(f"cases[{i}]'s expected value", case[1]) for i, case in enumerate(self.cases)
-        ]
-        return 2 * sum(map(len, texts)) + (64 + len(texts)) * KIB
 
     def steps(self, program: str, seconds: float, memory: int) -> Steps[CodeVerdict]:
         """Grade a program, see textgym.grading.pool."""
-        job = {"program": program, "entry": self.entry_point, "inputs": self._inputs}
-        child = Child({"mode": "call", **job}, reply_bytes=self._bytes)
-        outcome = yield Launch((child,), seconds, memory)
+        expected = [value for _, value in self.cases]
+        return _call_steps(program, self._calls, expected, equal, seconds, memory)
+
+
+@dataclass(frozen=True)
+class AssertTests:
+    """Run assert statements against the program.
+
+    Where every assert compares a call of literals with a literal, the literals never enter the
+    program's process. Otherwise the tests run in a process of their own, and calls go from there to
+    the program's and back as plain values. Either way comparisons are Python's own.
+
+    A test is a statement that holds an assert, also if in a loop: MBPP's asserts are one test each,
+    and so are those at the top of HumanEval's `check(candidate)`. If a statement between them
+    fails, so do the tests after it.
+
+    Attributes:
+        source: asserts, `check(candidate)` or functions `test_...()`; also imports and helpers.
+        entry_point: what `candidate` is; unneeded where the asserts call the function by its name.
+    """
+
+    source: str
+    entry_point: str | None = None
+
+    def __post_init__(self) -> None:
+        self._plan  # noqa: B018  # refuse now what is no test
+
+    @property
+    def _plan(self) -> TestPlan:
+        return plan_tests(self.source, self.entry_point)
+
+    @cached_property
+    def _calls(self) -> list[list[str]] | None:
+        if self._plan.reduced is None:
+            return None
+        return [[test.function, wire.dumps(test.args)] for test in self._plan.reduced]
+
+    def steps(self, program: str, seconds: float, memory: int) -> Steps[CodeVerdict]:
+        """Grade a program, see textgym.grading.pool."""
+        plan = self._plan
+        if self._calls is not None:
+            expected = [test.comparison for test in plan.reduced]
+            return _call_steps(program, self._calls, expected, compares, seconds, memory)
+        return self._split_steps(plan, program, seconds, memory)
+
+    def _split_steps(
+        self, plan: TestPlan, program: str, seconds: float, memory: int
+    ) -> Steps[CodeVerdict]:
+        if len(program) > MAX_PROGRAM:
+            return _too_long(plan.num_tests)
+        tests = {"steps": plan.steps, "names": plan.names, "aliases": plan.aliases}
+        room = (64 + plan.num_tests) * KIB
+        children = (
+            Child({"mode": "test", **tests}, reply_bytes=room),
+            Child({"mode": "serve", "program": program}, reply_bytes=KIB),
+        )
+        outcome = yield Launch(children, seconds, memory)
         if outcome.error:
-            return _failed(len(self.cases), outcome.error)
-        (ended,) = outcome.children
-        replies = _replies(ended)
-        missing = _ending(ended)
-        results = []
-        for index, (_, expected) in enumerate(self.cases):
-            reply = replies.get(index)
-            if reply is None:
-                results.append(TestResult(False, replies.get("load") or missing))
-            else:
-                results.append(_compare(reply, expected))
-        return _verdict(results, ended)
+            return _failed(plan.num_tests, outcome.error)
+        tester, candidate = outcome.children
+        replies = _replies(tester)
+        missing = replies.get("load") or _ending(tester if tester.stopped else candidate)
+        results = [_result(replies.get(index), missing) for index in range(plan.num_tests)]
+        if "late" in replies and results[-1].passed:
+            results[-1] = TestResult(False, replies["late"])
+        return _verdict(results, candidate)
+
+
+@dataclass(frozen=True)
+class StdioTests:
+    """Run the program as a script, once a case, and compare what it prints.
+
+    Each case has a process of its own. It passes if the program ends by itself with exit code 0 and
+    prints the expected text; in both, runs of blanks count as one, and blanks at the ends of lines
+    and empty lines at the end as none. `timeout` is for all cases together.
+
+    Attributes:
+        cases: (standard input, expected standard output) pairs.
+    """
+
+    cases: Sequence[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise ValueError("cases is empty, expected at least one (stdin, stdout) pair")
+        for index, case in enumerate(self.cases):
+            if len(case) != 2 or not all(isinstance(text, str) for text in case):
+                raise ValueError(f"cases[{index}] is {case!r:.80}, expected two strings")
+
+    def steps(self, program: str, seconds: float, memory: int) -> Steps[CodeVerdict]:
+        """Grade a program, see textgym.grading.pool."""
+        if len(program) > MAX_PROGRAM:
+            return _too_long(len(self.cases))
+        results: list[TestResult] = []
+        first: Ended | None = None
+        for stdin, expected in self.cases:
+            if seconds <= 0:
+                results.append(TestResult(False, _LIMITS["time"]))
+                continue
+            child = Child(
+                {"mode": "script", "program": program},
+                stdin=stdin.encode(errors="surrogatepass"),
+                output_bytes=64 * KIB + 8 * len(expected),
+                reply_bytes=4 * KIB,
+            )
+            outcome = yield Launch((child,), seconds, memory)
+            if outcome.error:
+                return _failed(len(self.cases), outcome.error)
+            seconds -= outcome.seconds
+            (ended,) = outcome.children
+            results.append(_printed(ended, expected))
+            if first is None or (not results[-1].passed and all(r.passed for r in results[:-1])):
+                first = ended  # what is shown: the first failure
+        return _verdict(results, first)
+
+
+Tests = CallTests | AssertTests | StdioTests
 
 
 def _plain(what: str, value: Any) -> str:
@@ -112,49 +215,102 @@ def _plain(what: str, value: Any) -> str:
         raise ValueError(f"{what}: {error}; expected numbers, text, lists and the like") from None
 
 
+def _call_steps(
+    program: str,
+    calls: list[list[str]],
+    expected: list[Any],
+    agree: Callable[[Any, Any], bool],
+    seconds: float,
+    memory: int,
+) -> Steps[CodeVerdict]:
+    """Make the calls in one process; judge what each returns."""
+    if len(program) > MAX_PROGRAM:
+        return _too_long(len(calls))
+    # Room for right answers, and for wrong ones that are not absurdly long.
+    room = (64 + len(calls)) * KIB + 2 * sum(len(wire.dumps(value)) for value in expected)
+    child = Child({"mode": "call", "program": program, "calls": calls}, reply_bytes=room)
+    outcome = yield Launch((child,), seconds, memory)
+    if outcome.error:
+        return _failed(len(calls), outcome.error)
+    (ended,) = outcome.children
+    replies = _replies(ended)
+    missing = replies.get("load") or _ending(ended)
+    results = [
+        _result(replies.get(index), missing, partial(agree, expected=value))
+        for index, value in enumerate(expected)
+    ]
+    return _verdict(results, ended)
+
+
 def _replies(ended: Ended) -> dict[Any, Any]:
-    """Replies by index, and "load": why nothing could be called. The first of each counts."""
+    """Replies by index, and by name what speaks for all. The first of each counts."""
     found: dict[Any, Any] = {}
     for reply in ended.replies:
         if isinstance(reply, dict):
             if type(reply.get("i")) is int:
                 found.setdefault(reply["i"], reply)
-            elif isinstance(reply.get("load"), str):
-                found.setdefault("load", reply["load"][:400])
+            for name in ("load", "late", "x"):
+                if isinstance(reply.get(name), str):
+                    found.setdefault(name, reply[name][:_REASON])
     return found
 
 
 def _ending(ended: Ended) -> str:
     """Why a test has no result."""
-    from os import WEXITSTATUS, WIFSIGNALED, WTERMSIG
-
-    limits = {
-        "time": "out of time",
-        "output": "wrote too much",
-        "replies": "returned too much",
-    }
     if ended.stopped:
-        return limits[ended.stopped]
-    if WIFSIGNALED(ended.status):
-        return f"the program was ended by signal {WTERMSIG(ended.status)}"
-    return f"the program ended early, with exit code {WEXITSTATUS(ended.status)}"
+        return _LIMITS[ended.stopped]
+    if os.WIFSIGNALED(ended.status):
+        return f"the program was ended by signal {os.WTERMSIG(ended.status)}"
+    return f"the program ended early, with exit code {os.WEXITSTATUS(ended.status)}"
 
 
-def _compare(reply: dict, expected: Any) -> TestResult:
+def _result(
+    reply: dict | None, missing: str, agrees: Callable[..., bool] | None = None
+) -> TestResult:
+    """The result that a reply tells; without `agrees` its own word counts."""
+    if reply is None:
+        return TestResult(False, missing)
     if "v" not in reply:
+        if agrees is not None and agrees(NotPlain(reply.get("truth") is True)):
+            return TestResult(True)
         reason = reply.get("x")
-        return TestResult(False, reason[:400] if isinstance(reason, str) else "no value")
+        return TestResult(False, reason[:_REASON] if isinstance(reason, str) else "no value")
+    if agrees is None:
+        return TestResult(reply["v"] is True)
     try:
         value = wire.decode(reply["v"])
-        if equal(value, expected):
+        if agrees(value):
             return TestResult(True)
+        return TestResult(False, "wrong value", _SHORT.repr(value))
     except (wire.NotPlain, RecursionError) as error:
         return TestResult(False, str(error))
-    return TestResult(False, "wrong value", reprlib.repr(value))
+
+
+def _printed(ended: Ended, expected: str) -> TestResult:
+    printed = ended.stdout.decode(errors="replace")
+    error = _replies(ended).get("x")
+    if ended.stopped or error or ended.status:
+        return TestResult(False, error or _ending(ended), _SHORT.repr(printed))
+    if _normal(printed) == _normal(expected):
+        return TestResult(True)
+    return TestResult(False, "wrong output", _SHORT.repr(printed))
+
+
+def _normal(text: str) -> list[str]:
+    """Lines of words, without empty lines at the end."""
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _failed(count: int, error: str) -> CodeVerdict:
     return CodeVerdict(False, 0.0, (TestResult(False, "not run"),) * count, error)
+
+
+def _too_long(count: int) -> CodeVerdict:
+    reason = f"the program is longer than {MAX_PROGRAM} characters"
+    return CodeVerdict(False, 0.0, (TestResult(False, reason),) * count, reason=reason)
 
 
 def _verdict(results: Sequence[TestResult], ended: Ended) -> CodeVerdict:
@@ -168,9 +324,6 @@ def _verdict(results: Sequence[TestResult], ended: Ended) -> CodeVerdict:
         stdout=ended.stdout[-4 * _TAIL :].decode(errors="replace")[-_TAIL:],
         stderr=ended.stderr[-4 * _TAIL :].decode(errors="replace")[-_TAIL:],
     )
-
-
-Tests = CallTests
 
 
 def grade_code(
@@ -209,8 +362,6 @@ def grade_many(
     sandbox: Sandbox | str = "auto",
 ) -> list[CodeVerdict]:
     """`grade_code` for many (program, tests) pairs, side by side; verdicts in order."""
-    from dataclasses import replace
-
     if not 0 < timeout < 1e6:
         raise ValueError(f"timeout is {timeout}, expected a positive number of seconds")
     if not 1 <= memory_mb <= 1 << 20:

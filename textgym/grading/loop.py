@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import json
 import math
 import os
 import secrets
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Generic
 
 from textgym.grading.isolation import wire, zygote
+from textgym.grading.isolation.frames import frame
 from textgym.grading.pool import (
     END_SECONDS,
     MAX_RETRIES,
@@ -50,8 +50,7 @@ class _Process:
         token = secrets.token_hex(8)
         self._mark = token.encode()
         self._end = self._mark + b'{"end": 1}\n'
-        body = json.dumps({**child.job, "token": token}).encode()
-        self._request = memoryview(len(body).to_bytes(4, "big") + body)
+        self._request = memoryview(frame({**child.job, "token": token}))
         self.opened: list[int] = []
         self.theirs: list[int] = []
         self.read: dict[int, bytearray] = {}
@@ -176,7 +175,8 @@ class _Running:
         except BaseException:
             self.close()
             raise
-        self.deadline = time.monotonic() + launch.seconds
+        self._start_time = time.monotonic()
+        self.deadline = self._start_time + launch.seconds
 
     def _start(self) -> None:
         peers = [-1]
@@ -271,7 +271,7 @@ class _Running:
                 words = ended.stderr.decode(errors="replace").strip()[-200:]
                 raise WorkerError(f"a child did not start: {words or f'status {status}'}")
             children.append(ended)
-        self.outcome = Outcome(children)
+        self.outcome = Outcome(children, seconds=time.monotonic() - self._start_time)
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -86,10 +86,17 @@ class Ended:
 
 @dataclass
 class Outcome:
-    """What became of a launch: its processes, or the error of the machinery (None: none)."""
+    """What became of a launch.
+
+    Attributes:
+        children: its processes; none if there is an error.
+        error: of the machinery; None: none.
+        seconds: that it took.
+    """
 
     children: list[Ended]
     error: str | None = None
+    seconds: float = 0.0
 
 
 Steps = Generator[Launch, Outcome, T]

@@ -125,8 +125,8 @@ class Sandbox:
         """Try what is forbidden in a throw-away child; what is wrong with this rung, or ""."""
 
         def steps() -> Steps[str]:
-            inputs = [wire.dumps([os.getpid(), os.path.expanduser("~")])]
-            job = {"mode": "call", "program": PROGRAM, "entry": "probe", "inputs": inputs}
+            calls = [["probe", wire.dumps([os.getpid(), os.path.expanduser("~")])]]
+            job = {"mode": "call", "program": PROGRAM, "calls": calls}
             outcome: Outcome = yield Launch((Child(job),), _PROBE_SECONDS, 256 * MIB)
             if outcome.error:
                 return outcome.error

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 """How far a float may be off: rounding in another order of operations, and no more."""
 
 _NUMBERS = (int, float, complex)
+
+
+@dataclass(frozen=True)
+class NotPlain:
+    """A value that stayed with the program, known only by what it says is its truth."""
+
+    truth: bool
+
+
+def compares(value: Any, expected: tuple[str, Any]) -> bool:
+    """Whether `value OPERATOR literal` holds in Python, as an assert asks."""
+    operator, literal = expected
+    if operator == "bool":
+        return (value.truth if isinstance(value, NotPlain) else bool(value)) is literal
+    if isinstance(value, NotPlain):
+        return operator == "!="
+    if operator == "is":
+        return value is literal
+    return bool(value == literal) is (operator == "==")
 
 
 def equal(value: Any, expected: Any) -> bool:
@@ -19,6 +39,8 @@ def equal(value: Any, expected: Any) -> bool:
     the keys of a dict floats are exact.
     """
     kind = type(expected)
+    if isinstance(value, NotPlain):
+        return False
     if kind is bool or type(value) is bool:
         return kind is type(value) and value == expected
     if kind in _NUMBERS and type(value) in _NUMBERS:

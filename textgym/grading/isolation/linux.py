@@ -54,7 +54,7 @@ def syscall(name: str, *arguments: object) -> int:
 
 
 def prctl(option: int, argument: int) -> None:
-    """Set a property of this process, see prctl(2). Raises OSError."""
+    """Set a property of this process, see the manual of prctl. Raises OSError."""
     words = [ctypes.c_ulong(word) for word in (argument, 0, 0, 0)]
     check(_libc.prctl(option, *words), f"prctl {option}")
 
@@ -65,7 +65,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Mount a file system, see mount(2). Raises OSError."""
+    """Mount a file system, see the manual of mount. Raises OSError."""
     texts = [None if text is None else text.encode() for text in (source, target, kind)]
     result = _libc.mount(*texts, ctypes.c_ulong(flags), options.encode() or None)
     check(result, f"mount {target}")

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire
+from .frames import read_frame
+from .remote import Peer, names_of
 
 JOB, PEER = 3, 4
 """Descriptors: the job and its replies; the other child of a split job."""
@@ -37,8 +39,8 @@ _RANDOM = random.Random(0).getstate()
 _write, _exit, _dumps = os.write, os._exit, json.dumps  # a program may replace the names
 
 
-class _NotLoaded(Exception):
-    """The program has no entry point; the message is the reason."""
+class _NotFound(Exception):
+    """The program lacks a function; the message says which."""
 
 
 def main() -> None:
@@ -67,23 +69,6 @@ def main() -> None:
     _exit(code)
 
 
-def read_exactly(fd: int, size: int) -> bytes:
-    """So many bytes. Raises EOFError where the other side ends before."""
-    parts = []
-    while size:
-        part = os.read(fd, min(size, 1 << 20))
-        if not part:
-            raise EOFError("the other side has hung up")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def read_frame(fd: int) -> bytes:
-    """A message after its length in 4 bytes."""
-    return read_exactly(fd, int.from_bytes(read_exactly(fd, 4), "big"))
-
-
 def describe(error: BaseException) -> str:
     """An exception in one line: "ZeroDivisionError: division by zero (line 3)"."""
     kind = type(error)
@@ -102,6 +87,14 @@ def describe(error: BaseException) -> str:
     return text[:_TEXT] + (f" (line {line})" if type(line) is int else "")
 
 
+def _program_frames(error: BaseException) -> types.TracebackType | None:
+    """The part of a traceback that is the program's."""
+    step = error.__traceback__
+    while step is not None and step.tb_frame.f_code.co_filename != PROGRAM:
+        step = step.tb_next
+    return step
+
+
 def load_program(text: str, name: str) -> types.ModuleType:
     """Execute a program as the body of a module. Raises whatever the program raises."""
     module = types.ModuleType(name)
@@ -115,44 +108,41 @@ def find(module: types.ModuleType, path: str) -> Callable[..., Any]:
     """The function "name", or "Class.method" of a new object of the class."""
     name, *rest = path.split(".")
     if name not in module.__dict__:
-        raise _NotLoaded(f"the program does not define {name}")
+        raise _NotFound(f"the program does not define {name}")
     found = module.__dict__[name]
     if rest and isinstance(found, type):
         found = found()
     for name in rest:
         found = getattr(found, name)
-    if not callable(found):
-        raise _NotLoaded(f"{path} is not callable")
     return found
 
 
-def _load(job: dict, reply: Callable[..., None]) -> types.ModuleType | None:
-    """The program as a module; None, once the reason is sent, where it cannot be loaded."""
-    try:
-        return load_program(job["program"], "program")
-    except SystemExit:
-        reply(load="the program ended before it could be called (SystemExit)")
-    except BaseException as error:
-        reply(load=describe(error))
-    return None
+def load_reason(error: BaseException) -> str:
+    """Why a program could not be loaded."""
+    if isinstance(error, SystemExit):
+        return "the program ended before it could be called (SystemExit)"
+    return describe(error)
 
 
 def _call(job: dict, reply: Callable[..., None]) -> int:
-    """Call a function of the program with each of the inputs."""
-    module = _load(job, reply)
-    if module is None:
-        return 0
+    """Call functions of the program."""
     try:
-        function = find(module, job["entry"])
+        module = load_program(job["program"], "program")
     except BaseException as error:
-        reply(load=str(error) if isinstance(error, _NotLoaded) else describe(error))
+        reply(load=load_reason(error))
         return 0
-    for index, text in enumerate(job["inputs"]):
+    for index, (path, text) in enumerate(job["calls"]):
         try:
-            # Read anew for each call: no call can change another's arguments.
-            reply(i=index, v=wire.encode(function(*wire.loads(text))))
+            # Found and read anew for each call: no call can change another's arguments.
+            value = find(module, path)(*wire.loads(text))
+            try:
+                reply(i=index, v=wire.encode(value))
+            except wire.NotPlain as error:
+                reply(i=index, x=str(error), truth=bool(value))
+        except _NotFound as error:
+            reply(i=index, x=str(error))
         except BaseException as error:
-            reply(i=index, x=str(error) if type(error) is wire.NotPlain else describe(error))
+            reply(i=index, x=describe(error))
     _flush()
     reply(end=1)
     return 0
@@ -169,12 +159,12 @@ def _main_program(job: dict, reply: Callable[..., None]) -> int:
             print(stop.code, file=sys.stderr)
     except BaseException as error:
         reply(x=describe(error))
-        traceback.print_exc(limit=-20)
+        traceback.print_exception(error.with_traceback(_program_frames(error)), limit=-20)
         code = 1
     threading._shutdown()  # the interpreter's own way: wait for threads, then
     atexit._run_exitfuncs()
     _flush()
-    reply(end=1)
+    # No end is announced: the exit code is to be seen, so the process must end by itself.
     return code & 0xFF
 
 
@@ -186,7 +176,68 @@ def _flush() -> None:
             pass
 
 
+def _serve(job: dict, reply: Callable[..., None]) -> int:
+    """Be the candidate of a split job: load the program and answer calls."""
+    module = None
+    reason = ""
+    try:
+        module = load_program(job["program"], "program")
+    except BaseException as error:
+        reason = load_reason(error)
+    names = json.loads(read_frame(PEER))
+    peer = Peer(PEER)
+    found = {} if module is None else names_of(module, names)
+    peer.send({"load": reason, "names": wire.encode(found, peer.refer)})
+    peer.serve()
+    _flush()
+    return 0
+
+
+def _test(job: dict, reply: Callable[..., None]) -> int:
+    """Be the tests of a split job. The steps come from the tests' author, not from the program."""
+    peer = Peer(PEER, guarded=True)
+    peer.send(job["names"])
+    answer = peer.receive()
+    if answer["load"]:
+        reply(load=answer["load"])
+        return 0
+    tests = types.ModuleType("tests")
+    sys.modules["tests"] = tests
+    names = tests.__dict__
+    given = peer.decode(answer["names"])
+    for name in job["names"]:  # and no others: the tests' own names are not for the program to set
+        found = given.get(name)
+        if type(found) is list:
+            names[name] = found[0]
+        elif type(found) is str and found in sys.modules:  # what the program imports, unspoilt
+            names[name] = sys.modules[found]
+    for alias, name in job["aliases"].items():
+        if name not in names:
+            reply(load=f"the program does not define {name}")
+            return 0
+        names[alias] = names[name]
+    index, broken = 0, ""
+    for kind, text in job["steps"]:
+        reason = broken
+        if not reason:
+            try:
+                exec(compile(text, "<tests>", "exec", dont_inherit=True), names)
+            except BaseException as error:
+                reason = f"{describe(error)} in {text}"[: 2 * _TEXT]
+        if kind == "test":
+            reply(**({"i": index, "x": reason} if reason else {"i": index, "v": True}))
+            index += 1
+        elif reason:
+            broken = reason
+    if broken:
+        reply(late=broken)
+    reply(end=1)
+    return 0
+
+
 _MODES: dict[str, Callable[[dict, Callable[..., None]], int]] = {
     "call": _call,
     "script": _main_program,
+    "serve": _serve,
+    "test": _test,
 }

@@ -165,7 +165,7 @@ def decode(tree: Any, refer: Callable[[int], Any] | None = None, depth: int = 0)
         return _SCALARS[tag](content)
     except NotPlain:
         raise
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise NotPlain(f"bad {tag[:20]!r}: {type(error).__name__}") from None
 
 
