@@ -25,11 +25,12 @@ MAX_FUNCTION_LINES = 80
 LAYERS = {
     "textgym": [
         ["task", "tokenizer"],
-        ["listed"],
+        ["listed", "arguments", "curriculum"],
         ["bank", "row_files", "data_sets"],
         ["grading", "rewards"],
+        ["mdp"],
         ["core"],
-        ["curriculum", "environments", "vector", "turns", "endings", "wrappers"],
+        ["environments", "vector", "turns", "endings", "wrappers"],
         ["registration"],
         ["tasks"],
         ["checking", "evaluation"],

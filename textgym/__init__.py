@@ -2,8 +2,10 @@
 
 from textgym import tasks as _tasks  # registers the built-in ids
 from textgym.checking import Report, check_env, check_task
-from textgym.core import RLEnvironment, StepResult, TokenMDP
+from textgym.core import RLEnvironment, StepResult
+from textgym.curriculum import Curriculum
 from textgym.environments import create_code_generation_env
+from textgym.mdp import TokenMDP
 from textgym.registration import load_task, register_task
 from textgym.task import Grade, Preference, Problem, Task
 from textgym.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
@@ -11,6 +13,7 @@ from textgym.vector import TokenVectorEnv
 
 __all__ = [
     "CharTokenizer",
+    "Curriculum",
     "Grade",
     "Preference",
     "Problem",

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import mmap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.error import Error
 
 from textgym.listed import ProblemLists
 from textgym.task import SPLITS, Problem, Task, as_index
@@ -53,52 +52,6 @@ def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-def as_seed(seed: Any) -> int | None:
-    """A seed as Gymnasium wants it, from any kind of integer; None stays None.
-
-    Raises:
-        gymnasium.error.Error: if it is negative or no integer.
-    """
-    value = as_index(seed)
-    if value is None and seed is not None:
-        raise Error(f"seed is {seed!r}, expected an integer of at least 0")
-    return value
-
-
-def as_seeds(seed: Any, num_envs: int) -> list[int | None] | None:
-    """The seed of each slot, None where it gets none; None if `seed` is.
-
-    Raises:
-        gymnasium.error.Error: if one is negative or no integer.
-        ValueError: if there are more or fewer than `num_envs`.
-    """
-    if seed is None:
-        return None
-    if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray) or not np.ndim(seed):
-        first = as_seed(seed)
-        return [first + i for i in range(num_envs)]
-    if len(seed) != num_envs:
-        raise ValueError(f"got {len(seed)} seeds, expected num_envs={num_envs}")
-    return [as_seed(value) for value in seed]
-
-
-def as_problems(numbers: Any, num_envs: int, num_problems: int) -> np.ndarray:
-    """[N] int64: the number of each slot's problem, from one for all or one each.
-
-    Raises:
-        ValueError: if they are no such numbers.
-    """
-    given = np.asarray(numbers)
-    fits = given.ndim == 0 or given.shape == (num_envs,)
-    if not fits or given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= num_problems:
-        got = repr(numbers) if given.ndim == 0 else f"{given.dtype} of shape {given.shape}"
-        raise ValueError(
-            f"problem is {got}, expected an integer from 0 to {num_problems - 1}, or an array of "
-            f"them of shape ({num_envs},)"
-        )
-    return np.broadcast_to(given.astype(np.int64), (num_envs,))
 
 
 class ProblemBank:

@@ -1,4 +1,4 @@
-"""The token Markov decision process around one Task, and RLEnvironment, its Gymnasium form.
+"""RLEnvironment: the token MDP around one Task in its Gymnasium form, one episode at a time.
 
 The observation is the tokens so far, an action is one token, the reward comes from grading.
 `textgym.vector` is the same process for a batch.
@@ -7,23 +7,17 @@ The observation is the tokens so far, an action is one token, the reward comes f
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
 
-from textgym.bank import ProblemBank, as_seed, hash64
-from textgym.task import Grade, Task, as_index, check_attributes, merge_rewards, reward_range
-from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
-
-STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
-"""Why an episode ended: token budget, end token, stop string, a token that is never legal, or the
-task had nothing more to say. The position in this tuple is the code that the vector form keeps;
-where two hold, the higher one counts."""
-
-LENGTH, EOS, STOP, ILLEGAL, TASK = range(1, 6)
+from textgym.arguments import as_seed
+from textgym.bank import hash64
+from textgym.curriculum import Curriculum
+from textgym.mdp import EOS, ILLEGAL, LENGTH, STOP, STOP_REASONS, TASK, TokenMDP, level_draws
+from textgym.task import Task, as_index
+from textgym.tokenizer import Tokenizer
 
 
 class StepResult(NamedTuple):
@@ -34,158 +28,6 @@ class StepResult(NamedTuple):
     terminated: bool
     truncated: bool
     info: dict[str, Any]
-
-
-class Verdict(NamedTuple):
-    """What a task said of a response: values in the order of `TokenMDP.components`; see Grade."""
-
-    values: Sequence[float]
-    facts: Mapping[str, Any] | None
-    error: str | None
-
-
-class TokenMDP:
-    """What both forms of the environment share: task, tokens, problems, limits, grading.
-
-    Holds nothing that changes during an episode, so that any number of environments may share one.
-
-    Args:
-        task: the task.
-        tokenizer: "char", a Hugging Face name or folder, or a tokenizer object.
-        reward_weights: component -> weight, instead of that in the task's `rewards`; components
-            that are not named keep theirs.
-        split, num_problems, max_prompt_tokens, max_response_tokens: see ProblemBank.
-
-    Attributes:
-        rewards: component -> weight, the task's own or those given instead.
-        reward_range: the lowest and the highest reward of an episode, from these weights.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        tokenizer: str | Tokenizer = "char",
-        *,
-        reward_weights: Mapping[str, float] | None = None,
-        split: str = "train",
-        num_problems: int | None = None,
-        max_prompt_tokens: int | None = None,
-        max_response_tokens: int | None = None,
-    ) -> None:
-        if not isinstance(task, Task):
-            raise TypeError(f"task is {type(task).__name__}, expected a textgym.Task")
-        check_attributes(task)
-        self.task = task
-        self.vocabulary = Vocabulary(load_tokenizer(tokenizer))
-        self.bank = ProblemBank(
-            task,
-            self.vocabulary,
-            split=split,
-            num_problems=num_problems,
-            max_prompt_tokens=max_prompt_tokens,
-            max_response_tokens=max_response_tokens,
-        )
-        self.budget = self.bank.max_response_tokens
-        self.observation_length = self.bank.observation_length
-        self.rewards = merge_rewards(task, reward_weights)
-        self.components = tuple(self.rewards)
-        self.weights = tuple(map(float, self.rewards.values()))
-        self.reward_range = reward_range(self.rewards)
-        self.worthless = Verdict((0.0,) * len(self.components), None, None)
-        self.lowest_reward = self.reward_range[0]
-        # A stop string of n characters has at most 4 n byte-level tokens.
-        self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
-        self._alphabet = None if task.alphabet is None else frozenset(task.alphabet)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TokenMDP:
-        return self  # nothing in it changes, and a tokenizer takes long to copy
-
-    def spaces(self) -> tuple[Box, Discrete]:
-        """The observation and the action space."""
-        size = self.vocabulary.size
-        return Box(0, size - 1, (self.observation_length,), np.int64), Discrete(size)
-
-    def row(self, level: int, number: int) -> int:
-        """The bank's row of a level's problem `number`."""
-        return level * self.bank.num_problems + number
-
-    def grade(self, row: int, turns: Sequence[str]) -> Verdict:
-        """The verdict on a finished episode of the problem in bank row `row`, by its turns."""
-        if self._alphabet is not None and not self._alphabet.issuperset(turns[-1]):
-            return self.worthless
-        task, problem = self.task, self.bank.problem(row)
-        if task.max_turns > 1:
-            return self._verdict(task.grade_turns(problem, turns))
-        return self._verdict(task.grade(problem, turns[-1]))
-
-    def grade_many(self, rows: Sequence[int], turns: Sequence[Sequence[str]]) -> list[Verdict]:
-        """The verdicts on finished episodes of one step, as `grade` gives them one by one."""
-        if len(rows) == 1:
-            return [self.grade(rows[0], turns[0])]
-        if self.task.max_turns > 1:
-            return [self.grade(*pair) for pair in zip(rows, turns, strict=True)]
-        keys = [(row, texts[-1]) for row, texts in zip(rows, turns, strict=True)]
-        verdicts = dict.fromkeys(keys, self.worthless)  # rows of a group often say the same
-        alphabet = self._alphabet
-        asked = [key for key in verdicts if alphabet is None or alphabet.issuperset(key[1])]
-        if asked:
-            problems, texts = (
-                [self.bank.problem(row) for row, _ in asked],
-                [key[1] for key in asked],
-            )
-            grades = self.task.grade_many(problems, texts)
-            if len(grades) != len(asked):
-                raise ValueError(
-                    f"{type(self.task).__name__}.grade_many returned {len(grades)} verdicts on "
-                    f"{len(asked)} responses, expected one on each"
-                )
-            verdicts.update(zip(asked, map(self._verdict, grades), strict=True))
-        return [verdicts[key] for key in keys]
-
-    def _verdict(self, grade: Mapping[str, float]) -> Verdict:
-        """A task's verdict, checked."""
-        facts = error = None
-        if isinstance(grade, Grade):
-            facts, error = grade.facts, grade.error
-            for name, value in facts.items():
-                if not isinstance(name, str) or name[:1] in ("", "_") or not _is_fact(value):
-                    raise ValueError(
-                        f"{type(self.task).__name__}.grade returned the fact {name!r}: {value!r}, "
-                        "expected a name without a leading _ and a str, float, bool or 64-bit int"
-                    )
-        if error is not None:
-            return Verdict(self.worthless.values, facts, str(error))
-        if grade.keys() != self.rewards.keys():
-            raise ValueError(
-                f"{type(self.task).__name__}.grade returned the components {sorted(grade)}, "
-                f"expected those of its rewards, {sorted(self.rewards)}"
-            )
-        return Verdict([float(grade[name]) for name in self.components], facts, None)
-
-    def reward(self, grades: Any) -> Any:
-        """The weighted sum over the components: a float from floats, an array from columns [k]."""
-        total = self.weights[0] * grades[0]
-        for i in range(1, len(self.weights)):
-            total = total + self.weights[i] * grades[i]
-        return total
-
-    def reply(self, row: int, turns: Sequence[str]) -> list[int] | None:
-        """The tokens of the task's answer to the last turn, or None if it has none."""
-        text = self.task.reply(self.bank.problem(row), turns)
-        if text is None:
-            return None
-        return self.vocabulary.encode(text)[: self.task.max_reply_tokens]
-
-    def stops(self, turn: Sequence[int]) -> bool:
-        """Whether the last token of a turn completed a stop string."""
-        text = self.vocabulary.decode([int(token) for token in turn[-self.stop_window :]])
-        return any(stop in text for stop in self.task.stop_strings)
-
-
-def _is_fact(value: Any) -> bool:
-    """Whether Gymnasium's vector environments can gather values like this one into an array."""
-    kind = type(value)
-    return kind in (str, float, bool) or (kind is int and -(2**63) <= value < 2**63)
 
 
 class RLEnvironment(gymnasium.Env):
@@ -212,7 +54,9 @@ class RLEnvironment(gymnasium.Env):
         task: a Task, or a TokenMDP to share with other environments (it then has the settings).
         tokenizer, reward_weights, split, num_problems, max_prompt_tokens, max_response_tokens: see
             TokenMDP.
-        difficulty: name or position of the level to play (None: the task's default).
+        difficulty: name or position of the level to play (None: the task's default); "adaptive",
+            or a `textgym.curriculum.Curriculum`: the level that the curriculum says, which this
+            environment's episodes move.
         details: whether info also tells which problem is played and how it ended; False leaves
             `length`, `verifier_error` and a dialogue's `response_mask`, which is faster in a large
             batch.
@@ -225,7 +69,7 @@ class RLEnvironment(gymnasium.Env):
         self,
         task: Task | TokenMDP,
         *,
-        difficulty: str | int | None = None,
+        difficulty: str | int | Curriculum | None = None,
         details: bool = True,
         render_mode: str | None = None,
         **settings: Any,
@@ -241,7 +85,7 @@ class RLEnvironment(gymnasium.Env):
         self.mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.observation_space, self.action_space = self.mdp.spaces()
         self.details, self.render_mode = details, render_mode
-        self._level = self.mdp.task.difficulty_index(difficulty)
+        self._asked, self.curriculum = self.mdp.level_of(difficulty)
         self._illegal = self.mdp.vocabulary.illegal.tolist()
         self._eos = self.mdp.vocabulary.eos
         self._stream: int | None = None
@@ -259,12 +103,16 @@ class RLEnvironment(gymnasium.Env):
 
     @property
     def difficulty(self) -> int:
-        """The position of the level that the next episode plays."""
-        return self._level
+        """The position of the level that the next episode plays (an adaptive one: most likely)."""
+        return self._asked if self.curriculum is None else self.curriculum.level
 
-    def set_difficulty(self, difficulty: str | int) -> None:
-        """Play this level from the next episode on (also: `reset(options={"difficulty": ...})`)."""
-        self._level = self.mdp.task.difficulty_index(difficulty)
+    def set_difficulty(self, difficulty: str | int | Curriculum) -> None:
+        """Play this level from the next episode on (also: `reset(options={"difficulty": ...})`).
+
+        "adaptive": the level that `curriculum` says; that of the environment if it has one already,
+        else a new one, which begins at the easiest level.
+        """
+        self._asked, self.curriculum = self.mdp.level_of(difficulty, self.curriculum)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -279,15 +127,17 @@ class RLEnvironment(gymnasium.Env):
             self._stream, self._episode = int(self.np_random.integers(2**63)), 0
         else:
             self._episode += 1
-        bank = self.mdp.bank
+        bank, level = self.mdp.bank, self._asked
+        stream, episode = (np.array([x], np.uint64) for x in (self._stream, self._episode))
         if number is None:
-            draw = hash64(np.array([self._stream], np.uint64), np.array([self._episode], np.uint64))
-            number = int(draw[0] % np.uint64(bank.num_problems))
-        self._row = self.mdp.row(self._level, number)
+            number = int(hash64(stream, episode)[0] % np.uint64(bank.num_problems))
+        if self.curriculum is not None:
+            level = int(self.curriculum.levels(level_draws(stream, episode))[0])
+        self._row = self.mdp.row(level, number)
         self._begin()
         info = {"length": self._length}
         if self.details:
-            info["problem"], info["difficulty"] = number, self._level
+            info["problem"], info["difficulty"] = number, level
             info["problem_id"] = bank.problem(self._row).id
         return self._tokens.copy(), info
 
@@ -372,6 +222,9 @@ class RLEnvironment(gymnasium.Env):
         else:
             verdict = mdp.grade(self._row, [*self._turns, self._turn_text()])
             reward = mdp.reward(verdict.values)
+        if self.curriculum is not None and verdict.error is None:
+            level = self._row // mdp.bank.num_problems
+            self.curriculum.record([level], mdp.success(np.array([verdict.values])))
         info: dict[str, Any] = {"length": self._length}
         if verdict.error is not None:
             info["verifier_error"] = verdict.error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from textgym.core import STOP_REASONS, TokenMDP
+from textgym.mdp import STOP_REASONS, TokenMDP
 
 _REASON_NAMES = np.array(STOP_REASONS, dtype=object)
 

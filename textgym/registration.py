@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from textgym.core import RLEnvironment, TokenMDP
+from textgym.core import RLEnvironment
+from textgym.mdp import TokenMDP
 from textgym.task import Task
 from textgym.tokenizer import CharTokenizer, load_tokenizer
 from textgym.vector import TokenVectorEnv

@@ -17,6 +17,9 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 
+ADAPTIVE = "adaptive"
+"""The difficulty that is no level of its own but a `textgym.curriculum.Curriculum` over all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -306,6 +309,10 @@ def check_difficulties(task: Task) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"difficulties has {twice[0]!r} twice, expected unique names")
+    if ADAPTIVE in names:
+        raise ValueError(
+            f"difficulties has {ADAPTIVE!r}, which means a curriculum over all of them: rename it"
+        )
     if default is not None and default not in names:
         raise ValueError(
             f"default_difficulty is {default!r}, expected None or one of {list(names)}"

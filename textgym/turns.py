@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from textgym.core import EOS, STOP, TASK, TokenMDP
+from textgym.mdp import EOS, STOP, TASK, TokenMDP
 
 
 class Turns:

@@ -15,9 +15,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.bank import as_problems, as_seeds, hash64
-from textgym.core import EOS, ILLEGAL, TokenMDP
+from textgym.arguments import as_mask, as_mode, as_problems, as_seeds
+from textgym.bank import hash64
+from textgym.curriculum import Curriculum
 from textgym.endings import write_ending, write_facts
+from textgym.mdp import BY_CURRICULUM, EOS, ILLEGAL, TokenMDP, level_draws
 from textgym.task import Task, as_index
 from textgym.tokenizer import CharTokenizer
 from textgym.turns import Turns
@@ -36,7 +38,11 @@ class TokenVectorEnv(VectorEnv):
 
     Seeds are Gymnasium's: `reset(seed=s)` gives slot i the seed s + i, a list gives each its own;
     the problem is a hash of (slot's seed, slot's episode). `options` also takes `reset_mask` [N]
-    bool, and `problem` may be an array [N].
+    bool, and `problem` and `difficulty` may be integer arrays [N].
+
+    An adaptive difficulty is one `curriculum` for all slots (of Gymnasium's SyncVectorEnv each slot
+    has its own, so there the two differ). The slots of a group play the level that was chosen for
+    the first of them to begin an episode.
 
     Args:
         task: a Task, or a TokenMDP to share (which then holds the settings).
@@ -59,7 +65,7 @@ class TokenVectorEnv(VectorEnv):
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         group_size: int = 1,
-        difficulty: str | int | None = None,
+        difficulty: str | int | Curriculum | None = None,
         details: bool = True,
         **settings: Any,
     ) -> None:
@@ -75,12 +81,13 @@ class TokenVectorEnv(VectorEnv):
             )
         self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.num_envs, self.group_size = num_envs, group_size
-        self.autoreset_mode, self.details = _as_mode(autoreset_mode), details
+        self.autoreset_mode, self.details = as_mode(autoreset_mode), details
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space, self.single_action_space = mdp.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._levels = np.full(num_envs, mdp.task.difficulty_index(difficulty), dtype=np.int64)
+        level, self.curriculum = mdp.level_of(difficulty)
+        self._levels = np.full(num_envs, level, dtype=np.int64)  # or BY_CURRICULUM
         self._allocate()
 
     def _allocate(self) -> None:
@@ -98,6 +105,8 @@ class TokenVectorEnv(VectorEnv):
         self._started = False  # whether every slot has been reset at least once
         self._episodes = np.zeros(num, dtype=np.int64)
         self._draws = np.zeros((num, DRAWS_AHEAD), dtype=np.int64)
+        # With a curriculum, of each group: episode -> its level, until all slots are beyond it.
+        self._group_levels: list[dict[int, int]] = [{} for _ in range(num // self.group_size)]
         self._budget_columns = np.arange(mdp.budget)
         # What a token alone says of the end of an episode; the budget's code is lower than these.
         self._ending = np.where(vocabulary.illegal, ILLEGAL, 0).astype(np.uint8)
@@ -128,16 +137,17 @@ class TokenVectorEnv(VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode in every slot, or in those of `options["reset_mask"]`."""
         options = dict(options or {})
-        mask = _as_mask(options.pop("reset_mask", None), self.num_envs)
-        level, numbers = self._read_options(options)
+        mask = as_mask(options.pop("reset_mask", None), self.num_envs)
+        levels, numbers, curriculum = self._read_options(options)
         seeds = as_seeds(seed, self.num_envs)
         if seeds and np.ndim(seed) == 0:
             super().reset(seed=seeds[0])
         slots = mask.nonzero()[0]
         self._episodes[slots] += 1
         self._seed(slots, seeds)
-        if level is not None:
-            self._levels[slots] = level
+        if levels is not None:
+            self._levels[slots] = levels[slots]
+            self.curriculum = curriculum if (self._levels < 0).any() else None
         infos: dict[str, Any] = {}
         self._start(slots, infos, None if numbers is None else numbers[slots])
         infos["length"] = np.where(mask, self._cursor - self._base, 0)
@@ -160,31 +170,59 @@ class TokenVectorEnv(VectorEnv):
         fresh = given[leaders] | ~self._seeded[slots]
         self._streams[slots[fresh]] = streams[leaders[fresh]]
         self._episodes[slots[fresh]] = 0
+        if self.curriculum is not None:
+            for group in np.unique(slots[fresh] // self.group_size).tolist():
+                self._group_levels[group] = {}
         self._seeded[slots] = True
         self._started = bool(self._seeded.all())
 
-    def _read_options(self, options: dict[str, Any]) -> tuple[int | None, np.ndarray | None]:
+    def _read_options(
+        self, options: dict[str, Any]
+    ) -> tuple[np.ndarray | None, np.ndarray | None, Curriculum | None]:
+        """Levels [N] (None: as before), problems' numbers [N] (None: drawn), the curriculum."""
         unknown = set(options) - {"difficulty", "problem"}
         if unknown:
             raise ValueError(
                 f"unknown options {sorted(unknown)}; known: 'difficulty', 'problem', 'reset_mask'"
             )
-        level = options.get("difficulty")
-        if level is not None:
-            level = self.mdp.task.difficulty_index(level)
+        mdp, given, curriculum = self.mdp, options.get("difficulty"), self.curriculum
+        levels = None
+        if isinstance(given, np.ndarray) and given.shape == (self.num_envs,):
+            levels = np.array([mdp.task.difficulty_index(level) for level in given.tolist()])
+        elif given is not None:
+            level, meant = mdp.level_of(given, curriculum)
+            levels, curriculum = np.full(self.num_envs, level), meant or curriculum
         numbers = options.get("problem")
         if numbers is not None:
-            numbers = as_problems(numbers, self.num_envs, self.mdp.bank.num_problems)
-        return level, numbers
+            numbers = as_problems(numbers, self.num_envs, mdp.bank.num_problems)
+        return levels, numbers, curriculum
 
     @property
     def difficulty(self) -> int:
-        """The position of the level that slot 0's next episode plays."""
-        return int(self._levels[0])
+        """The position of the level that slot 0's next episode plays (adaptive: most likely)."""
+        level = int(self._levels[0])
+        return level if level != BY_CURRICULUM else self.curriculum.level
 
-    def set_difficulty(self, difficulty: str | int) -> None:
-        """Play this level from each slot's next episode on."""
-        self._levels[:] = self.mdp.task.difficulty_index(difficulty)
+    def set_difficulty(self, difficulty: str | int | Curriculum) -> None:
+        """Play this level from each slot's next episode on; see RLEnvironment."""
+        level, self.curriculum = self.mdp.level_of(difficulty, self.curriculum)
+        self._levels[:] = level
+
+    def _adapted(self, slots: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """`levels` [k] with what the curriculum says where it is asked, the same in a group."""
+        draws = level_draws(self._streams[slots], self._episodes[slots].astype(np.uint64))
+        levels = np.where(levels == BY_CURRICULUM, self.curriculum.levels(draws), levels)
+        if self.group_size > 1:
+            for i, slot in enumerate(slots.tolist()):
+                group, episode = slot // self.group_size, int(self._episodes[slot])
+                known = self._group_levels[group]
+                if episode not in known:
+                    first = group * self.group_size
+                    oldest = self._episodes[first : first + self.group_size].min()
+                    known = {e: level for e, level in known.items() if e >= oldest}
+                    self._group_levels[group] = {**known, episode: int(levels[i])}
+                levels[i] = self._group_levels[group][episode]
+        return levels
 
     def _draw(self, slots: np.ndarray) -> np.ndarray:
         """The numbers [k] of the problems that the slots' current episodes play."""
@@ -202,7 +240,10 @@ class TokenVectorEnv(VectorEnv):
         """Begin the slots' [k] current episodes; write the keys of a reset into `infos`."""
         bank = self.mdp.bank
         drawn = self._draw(slots)
-        rows = self._levels.take(slots) * bank.num_problems
+        levels = self._levels.take(slots)
+        if self.curriculum is not None:
+            levels = self._adapted(slots, levels)
+        rows = levels * bank.num_problems
         rows += drawn if numbers is None else numbers
         bank.ensure(rows)
         facts = bank.facts.take(rows, axis=0)
@@ -340,6 +381,7 @@ class TokenVectorEnv(VectorEnv):
                 texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
                 unknown = unknown[hopeful]
         facts: dict[int, Mapping[str, Any]] = {}
+        counts = self._levels.take(slots) == BY_CURRICULUM if self.curriculum is not None else None
         if unknown.size:
             ended = unknown.tolist()
             turns = (
@@ -355,8 +397,13 @@ class TokenVectorEnv(VectorEnv):
                     facts[i] = found
                 if error is not None:
                     self._add_info(infos, {"verifier_error": error}, int(slots[i]))
+                    if counts is not None:
+                        counts[i] = False
                 elif exact is not None and exact[i]:
                     bank.keep_grade(int(rows[i]), verdict)
+        if counts is not None:
+            played, successes = rows[counts] // bank.num_problems, mdp.success(grades[counts])
+            self.curriculum.record(played.tolist(), successes.tolist())
         if mdp.task.max_turns > 1:
             masks = self._turns.masks(slots)
             infos["response_mask"], infos["_response_mask"] = masks, reasons.astype(bool)
@@ -375,35 +422,3 @@ class TokenVectorEnv(VectorEnv):
     def action_masks(self) -> np.ndarray:
         """[N, V] bool: the tokens that are legal now. A fresh array."""
         return np.tile(~self.mdp.vocabulary.illegal, (self.num_envs, 1))
-
-
-def _as_mask(mask: Any, num_envs: int) -> np.ndarray:
-    """[N] bool: the slots of a `reset_mask`; all of them if it is None.
-
-    Raises:
-        ValueError: if it is no such array or selects no slot.
-    """
-    if mask is None:
-        return np.ones(num_envs, dtype=bool)
-    if getattr(mask, "dtype", None) != np.bool_ or mask.shape != (num_envs,):
-        given = getattr(mask, "dtype", type(mask).__name__)
-        raise ValueError(
-            f"options['reset_mask'] is {given} of shape {np.shape(mask)}, expected a bool array of "
-            f"shape ({num_envs},)"
-        )
-    if not mask.any():
-        raise ValueError("options['reset_mask'] selects no slot")
-    return mask
-
-
-def _as_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    """An autoreset mode from itself or its value.
-
-    Raises:
-        ValueError: if there is no such mode; the message lists those that exist.
-    """
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        known = [member.value for member in AutoresetMode]
-        raise ValueError(f"autoreset_mode is {mode!r}, expected one of {known}") from None

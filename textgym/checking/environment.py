@@ -166,6 +166,8 @@ def _vector(subject: Subject) -> str:
     own = isinstance(subject.original.unwrapped, RLEnvironment)
     if not own or spec is None or spec.vector_entry_point is None:
         return "none of textgym's"
+    if subject.original.unwrapped.curriculum is not None:
+        return "not compared: the native form has one curriculum for all slots, sync one for each"
     spec.additional_wrappers = ()
     for mode in AutoresetMode:
         native = gymnasium.make_vec(spec, NUM_SLOTS, autoreset_mode=mode)

@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 
 from textgym.checking.report import Flaw, shown
-from textgym.core import STOP_REASONS, RLEnvironment, StepResult, TokenMDP
+from textgym.core import RLEnvironment, StepResult
+from textgym.mdp import STOP_REASONS, TokenMDP
 
 NUM_PROBLEMS = 20
 """Problems of each level whose reference answers are played."""
