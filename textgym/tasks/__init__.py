@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textgym.tasks.code import TextCode
 from textgym.tasks.math import TextMath
 
-__all__ = ["TextMath"]
+__all__ = ["TextCode", "TextMath"]

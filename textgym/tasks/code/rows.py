@@ -77,7 +77,10 @@ class Rows:
         self._problems: list[Problem] = []
         self._targets: list[Target] = []
         for row in rows:
-            prompt, answer, target = readers.get(row.layout, _mbpp)(row)
+            try:
+                prompt, answer, target = readers.get(row.layout, _mbpp)(row)
+            except ValueError as error:
+                raise ValueError(f"{row.place}: {error}") from error
             info = {"row": len(self._problems)}
             self._problems.append(Problem(prompt, answer, info, fixed_split=row.split))
             self._targets.append(target)
@@ -110,8 +113,7 @@ def _mbpp(row: Row) -> tuple[str, str, Target]:
 def _human_eval(row: Row) -> tuple[str, str, Target]:
     """The prompt is the beginning of the program: imports, helpers, the function's docstring."""
     prompt, answer, entry_point = row["prompt"], row["answer"], row["entry_point"]
-    # Their tests define check(candidate), which somebody has to call.
-    tests = grading.AssertTests(f"{row['tests']}\n\ncheck({entry_point})\n", entry_point)
+    tests = grading.AssertTests(row["tests"], entry_point)
     # It is a whole program too, whose function returns None, until a response defines its own.
     target = Target(tests, entry_point, prompt, prompt + answer, preamble=prompt + "\n")
     return prompt, answer, target
@@ -122,9 +124,9 @@ def _apps(row: Row) -> tuple[str, str, Target]:
     tests = _json(row, "tests", dict)
     inputs, outputs, name = (tests.get(key) for key in ("inputs", "outputs", "fn_name"))
     if not isinstance(inputs, list) or not isinstance(outputs, list) or not inputs:
-        raise ValueError(f"{row.place}: input_output has no lists of inputs and outputs")
+        raise ValueError("input_output has no lists of inputs and outputs")
     if len(inputs) != len(outputs):
-        raise ValueError(f"{row.place}: {len(inputs)} inputs, but {len(outputs)} outputs")
+        raise ValueError(f"{len(inputs)} inputs, but {len(outputs)} outputs")
     inputs, outputs = inputs[:MAX_CASES], outputs[:MAX_CASES]
     solutions = _json(row, "answer", list) if row["answer"].strip() else []
     answer = next((_plain(text) for text in solutions if isinstance(text, str)), "")
@@ -134,9 +136,9 @@ def _apps(row: Row) -> tuple[str, str, Target]:
         prompt += "Read standard input, write standard output.\n"
         return prompt, answer, Target(grading.StdioTests(cases), reference=answer)
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"{row.place}: fn_name is {name!r}, expected the name of a function")
+        raise ValueError(f"fn_name is {name!r}, expected the name of a function")
     if not all(isinstance(given, list) for given in inputs):
-        raise ValueError(f"{row.place}: inputs of {name} are no lists of arguments")
+        raise ValueError(f"inputs of {name} are no lists of arguments")
     prompt += f"{starter.rstrip()}\n" if starter.strip() else f"The function is called {name}.\n"
     if all(isinstance(due, list) and len(due) == 1 for due in outputs):
         outputs = [due[0] for due in outputs]  # each in a list of its own
@@ -150,10 +152,10 @@ def _json(row: Row, field: str, kind: type) -> Any:
     try:
         value = json.loads(row[field])
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{row.place}: {field} is no valid JSON: {error}") from None
+        raise ValueError(f"{field} is no valid JSON: {error}") from None
     if not isinstance(value, kind):
         expected, got = kind.__name__, type(value).__name__
-        raise ValueError(f"{row.place}: {field} holds a {got}, expected a {expected}")
+        raise ValueError(f"{field} holds a {got}, expected a {expected}")
     return value
 
 
