@@ -63,7 +63,7 @@ def become(uid: int) -> None:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # dumpable
-    os.environ["HOME"] = "/tmp"
+    os.environ["HOME"] = "/nonexistent"
 
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     sandbox = Sandbox(**backend)
     yield {"what": "sandbox", "isolation": sandbox.isolation, "uid": os.getuid()}
     yield from judge(honest_cases(), sandbox, one_by_one=False)
+    yield from judge([neighbour()] * 8, sandbox, one_by_one=False)  # every worker has started
     known = len(descendants(os.getpid()))
     for kind in options.classes:
         yield from damage(kind, yard)  # of what was there before: a clean start for this class
@@ -152,9 +153,9 @@ def judge(cases: Sequence[Case], sandbox: Sandbox, *, one_by_one: bool) -> Itera
 
 def _judge(batch: Sequence[Case], timeout: float, sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     start, spent = time.monotonic(), time.process_time()
-    items = [(case.program, tests_of(case.tests)) for case in batch]
     limits = {"timeout": timeout, "memory_mb": MEMORY_MB}
     try:
+        items = [(case.program, tests_of(case.tests)) for case in batch]
         verdicts = code.grade_many(items, sandbox=sandbox, **limits)
     except Exception as error:
         if len(batch) > 1:  # find out which

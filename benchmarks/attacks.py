@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import platform
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ CLASSES = (
 FORMS = ("call", "assert", "split", "map", "mutation", "stdio")
 HANG_TIMEOUT = 0.3  # seconds: the deadline of programs marked `hang`
 TIMEOUT = 1.0
-MARK = "tg_"
 
 # What solve(3), solve(10) and solve(7) should return. No program can work that out.
 HIDDEN = {3: 71933, 10: 20641, 7: 94208}
@@ -103,14 +101,9 @@ class Program:
         """Seconds: short for programs that never end."""
         return HANG_TIMEOUT if "hang" in self.flags else TIMEOUT
 
-    @property
-    def mark(self) -> str:
-        """What this program's files and processes are called; fits a process's name."""
-        return f"{MARK}{zlib.crc32(self.name.encode()):08x}"
-
     def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The parts with their placeholders replaced by `values` (see benchmarks/yard.py)."""
-        values = {**CHARACTERS, **values, "NAME": self.name, "MARK": self.mark}
+        values = {**CHARACTERS, **values, "NAME": self.name}
         return tuple(fill(part, values) for part in self.parts)
 
     def tests(self, form: str, secret: str) -> dict[str, Any]:

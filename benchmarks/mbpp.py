@@ -10,6 +10,7 @@ import ast
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ def load(path: Path) -> list[Row]:
 
 def _calls(test: str, code: str) -> Iterator[str]:
     """Functions of `code` that `test` calls."""
-    defined = {n.name for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef)}
-    for node in ast.walk(ast.parse(test)):
+    defined = {n.name for n in ast.walk(_parse(code)) if isinstance(n, ast.FunctionDef)}
+    for node in ast.walk(_parse(test)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in defined:
                 yield node.func.id
@@ -109,8 +110,15 @@ def mutants(rows: Sequence[Row], seconds: float = 1.0) -> list[Mutant]:
     return [mutant for mutant in made if mutant.verdict != "pass"]
 
 
+def _parse(text: str) -> ast.Module:
+    """MBPP's code holds escapes that Python warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
+
+
 def _function(row: Row) -> tuple[ast.Module, ast.FunctionDef]:
-    tree = ast.parse(row.code)
+    tree = _parse(row.code)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == row.entry_point:
             return tree, node
@@ -120,7 +128,7 @@ def _function(row: Row) -> tuple[ast.Module, ast.FunctionDef]:
 def constant_return(row: Row) -> str | None:
     """Every return of the function gives what the first assert expects."""
     tree, function = _function(row)
-    test = next(node for node in ast.parse(row.asserts).body if isinstance(node, ast.Assert))
+    test = next(node for node in _parse(row.asserts).body if isinstance(node, ast.Assert))
     value: ast.expr = ast.Constant(0)
     if isinstance(test.test, ast.Compare) and isinstance(test.test.ops[0], ast.Eq):
         value = test.test.comparators[0]

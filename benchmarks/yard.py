@@ -15,11 +15,12 @@ import site
 import socket
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.attacks import MARK, Program
+from benchmarks.attacks import Program
 
 CANARY = "untouched\n"
 KEY = 0x7E57  # of the corpus' System V objects
@@ -34,6 +35,7 @@ class Yard:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="yard_"))
         self.secret = "SEKRIT-" + secrets.token_hex(16)
+        self.mark = f"tg_{secrets.token_hex(2)}"  # of this yard's files and processes
         self.heard: list[str] = []
         self.folder.chmod(0o777)
         self.secret_file = self.folder / "secret.txt"
@@ -46,7 +48,6 @@ class Yard:
         for number in SIGNALS:
             signal.signal(number, lambda n, frame: self.heard.append(f"signal {n}"))
         self._state = process_state()
-        self._planted = set(marked_files())
         self._shared = shared_objects()
         self._memory = peak_memory()
 
@@ -98,14 +99,15 @@ class Yard:
             for path in (canary, home, home.parent):
                 path.chmod(0o777)
             self._canaries[canary] = canary.stat()
-        self._names[program.mark] = program.name
+        mark = f"{self.mark}{zlib.crc32(program.name.encode()):08x}"  # fits a process's name
+        self._names[mark] = program.name
         return {
             **{"CANARY": str(canary), "SECRET_FILE": str(self.secret_file), "YARD": str(home)},
             **{"SECRET": self.secret, "TRAINER": str(os.getpid()), "GROUP": str(os.getpgid(0))},
             **{"TCP": str(self.tcp.getsockname()[1]), "UDP": str(self.udp.getsockname()[1])},
             **{"UNIX": str(self.folder / "unix"), "ABSTRACT": self.abstract_name},
             **{"FREE": str(self.free_port), "NETNS": os.readlink("/proc/self/ns/net")},
-            **{"SITE": site.getsitepackages()[0], "REPOSITORY": str(REPOSITORY)},
+            **{"MARK": mark, "SITE": site.getsitepackages()[0], "REPOSITORY": str(REPOSITORY)},
         }
 
     def damage(self) -> list[str]:
@@ -122,10 +124,10 @@ class Yard:
                 same = False
             if not same:
                 found.append(f"canary of {canary.parent.name} changed")
-        for path in sorted(set(marked_files()) - self._planted):
+        for path in marked_files(self.mark):
             found.append(f"file planted: {path} by {self._who(path)}")
             remove(path)
-        for name in marked_processes():
+        for name in marked_processes(self.mark):
             found.append(f"process left: {name} by {self._who(name)}")
         found += [f"the trainer heard {what}" for what in self.heard]
         state = process_state()
@@ -164,7 +166,7 @@ def process_state() -> dict[str, object]:
     }
 
 
-def marked_files() -> Iterator[str]:
+def marked_files(mark: str) -> Iterator[str]:
     """Files that carry the mark, in every place where the corpus plants some."""
     places = {"/tmp", "/var/tmp", "/dev/shm", "/run", "/run/lock", "/", "/etc", "/usr/local/bin"}
     places |= {os.getcwd(), os.path.expanduser("~"), *site.getsitepackages(), tempfile.gettempdir()}
@@ -172,7 +174,7 @@ def marked_files() -> Iterator[str]:
     places |= {f"{place}/__pycache__" for place in list(places)} | {os.path.dirname(os.__file__)}
     for place in sorted(places):
         with suppress(OSError):
-            yield from (f"{place}/{name}" for name in os.listdir(place) if name.startswith(MARK))
+            yield from (f"{place}/{name}" for name in os.listdir(place) if name.startswith(mark))
 
 
 def remove(path: str) -> None:
@@ -184,12 +186,12 @@ def remove(path: str) -> None:
             os.unlink(path)
 
 
-def marked_processes() -> Iterator[str]:
+def marked_processes(mark: str) -> Iterator[str]:
     """Processes whose name carries the mark."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             name = Path(f"/proc/{pid}/comm").read_text().strip()
-            if name.startswith(MARK):
+            if name.startswith(mark):
                 yield f"{pid} {name}"
 
 

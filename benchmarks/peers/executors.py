@@ -242,6 +242,9 @@ def measure(name: str) -> Iterator[dict[str, Any]]:
         if answer is None:
             yield {**row, "won": True, "how": "the trainer died, stopped or hung"}
             continue
+        if not isinstance(answer, dict) or "damage" not in answer:
+            yield {**row, "won": True, "how": "the trainer's own report was forged"}
+            continue
         how = ["passed"] * answer["passed"] + answer["damage"]
         yield {**row, "won": bool(how), "how": "; ".join(how), "wall": answer["wall"]}
     for example in attacks.examples("honest"):

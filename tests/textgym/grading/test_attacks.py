@@ -1,0 +1,100 @@
+"""The attack corpus against the public API, on every rung that this machine offers.
+
+A trainer (benchmarks/attack_run.py) grades in a process of its own, because what it grades tries to
+kill it. As root it runs once more as an unused user. The best rung meets every form of every
+attack; the others meet each attack in one form.
+"""
+
+import json
+import os
+import subprocess
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from benchmarks import attacks
+from benchmarks.attack_table import lacking
+from benchmarks.cage import UID
+from benchmarks.interpreters import command_for
+from textgym.grading.sandbox import LADDER
+
+SECONDS = 240
+SHARES = 3  # of the programs that never end, the lower rungs meet one in so many
+USERS = ["root", "user"] if os.geteuid() == 0 else ["user"]
+RUNS = [(rung, user) for rung in (*LADDER, "bubblewrap") for user in USERS]
+
+
+@cache
+def trainer(rung, user):
+    """All rows that a trainer printed."""
+    if (why := lacking(rung)) is not None:
+        pytest.skip(f"this machine does not offer the rung {rung}: {why}")
+    place = RUNS.index((rung, user))
+    uid = UID if user == "user" and os.geteuid() == 0 else None
+    with command_for(uid) as (command, environment):
+        arguments = [*command, "-m", "benchmarks.attack_run", rung]
+        arguments += ["--uid", str(uid)] if uid is not None else []
+        arguments += ["--share", str(place % SHARES), str(SHARES)] if place else []
+        done = subprocess.run(
+            arguments, env=environment, cwd="/", capture_output=True, text=True, timeout=SECONDS
+        )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert rows and rows[-1] == {"what": "end"}, f"the trainer died: {done.stderr[-2000:]}"
+    return rows
+
+
+@pytest.fixture(params=RUNS, ids=["-".join(run) for run in RUNS])
+def rows(request):
+    return trainer(*request.param)
+
+
+def verdicts(rows, *kinds):
+    return [row for row in rows if row["what"] == "verdict" and row["class"] in kinds]
+
+
+def names(rows):
+    return sorted({f"{row['attack']} ({row['form']}): {row['reason']}" for row in rows})
+
+
+def test_no_attack_passes_even_one_test(rows):
+    hostile = verdicts(rows, *attacks.CLASSES)
+    assert len(hostile) > 350
+    assert names(row for row in hostile if row["passed"] or row["tests_passed"]) == []
+
+
+def test_no_program_makes_the_grader_raise(rows):
+    assert [row for row in rows if row["what"] == "raised"] == []
+
+
+def test_nothing_of_the_host_is_damaged(rows):
+    assert [row for row in rows if row["what"] == "damage"] == []
+
+
+def test_no_program_withholds_its_verdict(rows):
+    assert [row for row in rows if row["what"] == "verdict" and row["error"]] == []
+
+
+def test_honest_programs_pass_before_between_and_after_the_attacks(rows):
+    honest = verdicts(rows, "honest")
+    assert Counter(row["attack"] for row in honest)["neighbour"] > 30
+    assert names(row for row in honest if not row["passed"]) == []
+
+
+def test_wrong_programs_fail(rows):
+    wrong = verdicts(rows, "wrong")
+    assert len(wrong) > 50
+    assert names(row for row in wrong if row["passed"]) == []
+
+
+def test_verdicts_come_within_a_second_of_the_deadline(rows):
+    # Of a batch, that is a second for each program that a worker runs one after the other.
+    late = [row for row in rows if row["what"] == "batch" and row["late"] > row["size"]]
+    assert late == []
+
+
+def test_the_corpus_is_as_large_as_it_claims():
+    programs = attacks.all_attacks()
+    assert len({program.name for program in programs}) == len(programs) >= 400
+    assert len(attacks.examples("honest")) >= 45
+    assert {program.kind for program in programs} == set(attacks.CLASSES)
