@@ -40,7 +40,12 @@ class Run:
     policy: str = "tiny"
     """What to begin with: tiny (the embedded model), a Hugging Face name, a folder, or a run."""
     difficulty: int | str | None = None
-    """Name or position of the task's level (None: the task's default)."""
+    """Name or position of the task's level (None: the task's default), or adaptive: from the
+    easiest level on, as fast as they are learned."""
+    reward_weights: tuple[str, ...] = ()
+    """Weights of the reward's components, NAME=WEIGHT, where they are not the task's own."""
+    env_kwargs: tuple[str, ...] = ()
+    """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text."""
     out: Path | None = None
     """The run folder (None: runs/ENV-ppo-SEED-DATE-TIME)."""
     resume: bool = False
@@ -64,7 +69,7 @@ class Run:
         """Its part of config.json."""
         return {
             "env_id": self.env,
-            "env_kwargs": _env_kwargs(self.difficulty),
+            "env_kwargs": _env_kwargs(self),
             "policy": self.policy,
             "warm_up": self.warm_up,
             "threads": self.threads,
@@ -73,10 +78,13 @@ class Run:
     @classmethod
     def saved(cls, config: dict[str, Any], out: Path) -> Run:
         """The run in folder `out`, from its config.json."""
+        kwargs = dict(config["env_kwargs"])
         return cls(
             env=config["env_id"],
             policy=config["policy"],
-            difficulty=config["env_kwargs"].get("difficulty"),
+            difficulty=kwargs.pop("difficulty", None),
+            reward_weights=_assignments(kwargs.pop("reward_weights", {})),
+            env_kwargs=_assignments(kwargs),
             out=out,
             warm_up=config["warm_up"],
             threads=config["threads"],
@@ -92,7 +100,13 @@ class Evaluation:
     env: str | None = None
     """Id of the environment, such as TextMath-v0 (None: the run's own)."""
     difficulty: int | str | None = None
-    """Name or position of the task's level (None: the run's own, else the task's default)."""
+    """Name or position of the task's level, or adaptive: all levels in equal shares (None: the
+    run's own, else the task's default)."""
+    reward_weights: tuple[str, ...] = ()
+    """Weights of the reward's components, NAME=WEIGHT (none: the run's own, else the task's)."""
+    env_kwargs: tuple[str, ...] = ()
+    """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text (none: the run's
+    own)."""
     split: Literal["train", "validation", "test"] = "test"
     """Whose problems; those of test are never trained on."""
     episodes: int = runs.TEST_EPISODES
@@ -200,33 +214,38 @@ def evaluate(arguments: Sequence[str]) -> None:
     given.check()
     import torch
 
+    from agents.rollout import NoVerdictError
     from agents.rollout import evaluate as play
 
     torch.set_num_threads(given.threads)
     policy = runs.policy_of(given.policy)
-    env_id, difficulty = runs.task_of(given.policy, given.env, given.difficulty)
-    env = runs.env_of(env_id, policy, split=given.split, **_env_kwargs(difficulty))
-    with runs.user_errors(ValueError, prefix=f"{given.policy} cannot play {env_id}: "):
+    env_id, env_kwargs = runs.task_of(given.policy, given.env, _env_kwargs(given))
+    env = runs.env_of(env_id, policy, **{**env_kwargs, "split": given.split})
+    with runs.user_errors(
+        ValueError, NoVerdictError, prefix=f"{given.policy} cannot play {env_id}: "
+    ):
         episodes = play(
             policy, env, num_episodes=given.episodes, greedy=given.greedy, seed=given.seed
         )
     success, level = float(episodes.success.mean()), runs.difficulty_of(env)
-    error = float(episodes.success.std()) / math.sqrt(given.episodes)
+    num_graded = len(episodes.success)
+    error = float(episodes.success.std()) / math.sqrt(num_graded)
     where = ", ".join(filter(None, [env_id, level, f"{given.split} split"]))
     how = "greedy" if given.greedy else "sampled"
-    margin = f"± {1.96 * error:.3f} (95 %, {given.episodes} episodes)"
+    margin = f"± {1.96 * error:.3f} (95 %, {num_graded} episodes)"
     print(f"{where}: {how} success {success:.3f} {margin}")
     found = {
         "policy": given.policy,
         "env_id": env_id,
         "difficulty": level,
         "split": given.split,
-        "episodes": given.episodes,
+        "episodes": len(episodes.returns),
+        "verifier_errors": len(episodes.returns) - num_graded,
         "greedy": given.greedy,
         "seed": given.seed,
         "success": success,
         "success_standard_error": error,
-        "return_mean": float(episodes.returns.mean()),
+        "return_mean": float(episodes.returns[episodes.is_graded].mean()),
     }
     print(json.dumps(found))
 
@@ -274,14 +293,48 @@ def _in_one_line(box: str) -> str:
 
 def _check_unchanged(given: Run, saved: Run) -> None:
     """Another task or another first policy would be another run."""
-    for name in ("env", "policy", "difficulty", "warm_up"):
-        old, new = getattr(saved, name), getattr(given, name)
-        if new != old:
-            raise UserError(f"{saved.out} has {name} {old}, which --resume cannot change to {new}")
+    old, new = ({**run.settings(), **_env_kwargs(run)} for run in (saved, given))
+    names = {"env_id": "env", "policy": "policy", "warm_up": "warm_up"}
+    names |= {name: name for name in (*_env_kwargs(saved), *_env_kwargs(given))}
+    for key, name in names.items():
+        if new.get(key) != old.get(key):
+            raise UserError(
+                f"{saved.out} has {name} {old.get(key)}, which --resume cannot change to "
+                f"{new.get(key)}"
+            )
 
 
-def _env_kwargs(difficulty: int | str | None) -> dict[str, Any]:
-    return {} if difficulty is None else {"difficulty": difficulty}
+def _env_kwargs(given: Run | Evaluation) -> dict[str, Any]:
+    """The keywords of the environment that the user gives, and no others.
+
+    Raises:
+        UserError: if one is no NAME=VALUE, or stands there twice.
+    """
+    found = _values("env-kwargs", given.env_kwargs)
+    if given.difficulty is not None:
+        found["difficulty"] = given.difficulty
+    if given.reward_weights:
+        found["reward_weights"] = _values("reward-weights", given.reward_weights)
+    return found
+
+
+def _values(flag: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE texts as a dict."""
+    found: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise UserError(f"--{flag} has {text}, expected NAME=VALUE, each NAME once")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def _assignments(values: dict[str, Any]) -> tuple[str, ...]:
+    """The inverse of `_values`."""
+    return tuple(f"{name}={json.dumps(value)}" for name, value in values.items())
 
 
 # ------------------------------------------------------------------ telling

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 # Means are over the tokens that the policy chose ("per token") or over this iteration's episodes
 # ("per episode"), those without a verdict left out. With π the current policy, π_old the one that
-# collected them, π_ref the frozen initial one: r = π / π_old. v: value, G: its target, A: advantage.
+# collected them, π_ref the frozen initial one: r = π / π_old. v: value, G: its target, A: advantage
 METRICS: dict[str, str] = {
     "episodes": "episodes finished since the start of the run",
     "tokens": "tokens chosen by the policy in graded episodes since the start of the run",
@@ -32,6 +32,7 @@ METRICS: dict[str, str] = {
     "response_length": "number of tokens that the policy chose; per episode",
     "stop_eos": "[stop_reason = eos]; per episode",
     "stop_length": "[stop_reason = length]; per episode",
+    "level": "position of the level that an adaptive difficulty has reached after the iteration",
     "verifier_errors": "episodes without a verdict, which no other metric but `episodes` counts",
     "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",

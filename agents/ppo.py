@@ -28,12 +28,14 @@ from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer, split
 from agents.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from agents.config import check_ranges
+from agents.environments import as_vector_env, curriculum_of
 from agents.interrupt import held_back_interrupts
 from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
 from agents.metrics import METRICS_FILE, MetricsLogger, plot_learning_curve
 from agents.models import Policy
-from agents.rollout import Episodes, as_vector_env, collect
+from agents.rollout import Episodes, collect
 from textgym.bank import hash64
+from textgym.curriculum import Curriculum
 from textgym.tokenizer import Tokenizer
 
 KL_PROBE = 64
@@ -42,7 +44,10 @@ KL_PROBE = 64
 KL_GAIN, KL_COEF_FLOOR = 0.1, 1e-4
 """Of the controller that steers kl_coef: the paper's gain, and where it can begin to grow."""
 
-STATE = ("iteration", "kl_coef", "num_episodes", "num_tokens", "seconds", "cpu_seconds")
+STATE = (
+    *("iteration", "kl_coef", "num_episodes", "num_tokens", "seconds", "cpu_seconds"),
+    "curriculum_state",
+)
 """What a checkpoint holds of a trainer besides weights and optimizer."""
 
 
@@ -161,6 +166,8 @@ class PPOTrainer:
         self.iteration = 0  # iterations done
         self.owns_folder = False  # what lies in the folder is this trainer's own
         self.kl_coef = config.kl_coef
+        self.curriculum: Curriculum | None = None  # of the environment, if it is adaptive
+        self.curriculum_state: dict[str, Any] | None = None  # what it goes on from
         self.num_episodes = self.num_tokens = 0
         self.seconds = self.cpu_seconds = 0.0  # spent in those iterations
 
@@ -181,6 +188,7 @@ class PPOTrainer:
         if isinstance(env, str):
             kwargs = {"tokenizer": self.policy.tokenizer, **kwargs}
         envs = as_vector_env(env, config.num_envs or config.batch_size, **kwargs)
+        self._take_curriculum(envs)
         self._claim_folder()
         with self._logger() as log, held_back_interrupts() as interrupted:
             while self.iteration < config.num_iterations:
@@ -195,6 +203,13 @@ class PPOTrainer:
         if self.folder is not None:
             plot_learning_curve(self.folder)
         return self.policy.model
+
+    def _take_curriculum(self, envs: VectorEnv) -> None:
+        """An adaptive environment goes on where this trainer's checkpoint stands."""
+        self.curriculum = curriculum_of(envs)
+        if self.curriculum is not None and self.curriculum_state is not None:
+            self.curriculum.load_state_dict(self.curriculum_state)
+        self.curriculum_state = None
 
     # -------------------------------------------------------------- one iteration
 
@@ -229,6 +244,7 @@ class PPOTrainer:
                 f"episodes ({episodes.errors[0]}), so there is nothing to learn from",
                 stacklevel=2,
             )
+        curriculum = curriculum_of(envs)
         self.iteration += 1
         self.num_episodes += config.batch_size
         self.num_tokens += rollout.num_tokens
@@ -239,6 +255,7 @@ class PPOTrainer:
             "episodes": self.num_episodes,
             "tokens": self.num_tokens,
             **_episode_metrics(rollout, episodes),
+            **({} if curriculum is None else {"level": curriculum.level}),
             "kl": kl,
             **learned,
             "kl_coef": used_kl_coef,
@@ -389,6 +406,8 @@ class PPOTrainer:
         """Write everything that an exact resume needs to the run folder, if there is one."""
         if self.folder is not None:
             state = {name: getattr(self, name) for name in STATE}
+            if self.curriculum is not None:
+                state["curriculum_state"] = self.curriculum.state_dict()
             save_checkpoint(self.folder, model=self.policy, optimizer=self.optimizer, state=state)
 
     def load_checkpoint(self) -> None:

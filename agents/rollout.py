@@ -6,22 +6,22 @@ finish" would favour short ones.
 
 from __future__ import annotations
 
-import copy
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 from torch import Tensor
 
 from agents.batch import Rollout
+from agents.environments import as_vector_env, check_tokens, curriculum_of
 from agents.generation import SlotDecoder
 from agents.models import Policy
-from textgym.core import RLEnvironment
+from textgym.bank import ProblemBank
 from textgym.vector import TokenVectorEnv
 
 COMPACT_BELOW = 0.75
@@ -64,72 +64,6 @@ class Episodes:
         values = self.components.get("correct", next(iter(self.components.values()), self.returns))
         is_graded = self.is_graded
         return values if is_graded.all() else values[is_graded]
-
-
-def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs: Any) -> VectorEnv:
-    """`num_envs` slots, with autoreset disabled, of whatever token environment is given.
-
-    Args:
-        env: an id; a textgym environment, single or vector, of which the native vector form is made
-            with the same task and settings; any other single environment (one in wrappers too), of
-            which each slot gets a copy; any other vector environment, taken as it is.
-        num_envs: slots; a foreign vector environment keeps its own number.
-        **kwargs: for an id as in `gym.make`; for textgym's own `difficulty` and `group_size`.
-
-    Raises:
-        ValueError: if a foreign vector environment resets finished slots by itself.
-        TypeError: if it is no environment.
-    """
-    disabled = AutoresetMode.DISABLED
-    if isinstance(env, str):
-        # One environment first: make_vec would leave out a registered time limit or wrapper.
-        group = {"group_size": kwargs.pop("group_size")} if "group_size" in kwargs else {}
-        return as_vector_env(gymnasium.make(env, **kwargs), num_envs, **group)
-    if not isinstance(env, gymnasium.Env | VectorEnv):
-        raise TypeError(f"env is {type(env).__name__}, expected an id, an Env or a VectorEnv")
-    own = _without_harmless_wrappers(env)
-    if _is_native(own):
-        settings = {"difficulty": own.difficulty, "group_size": getattr(own, "group_size", 1)}
-        settings |= kwargs
-        envs = TokenVectorEnv(own.mdp, num_envs, autoreset_mode=disabled, **settings)
-        envs.spec = own.spec
-        return envs
-    if isinstance(env, gymnasium.Env):
-        return SyncVectorEnv([lambda: copy.deepcopy(env)] * num_envs, autoreset_mode=disabled)
-    if env.metadata.get("autoreset_mode") is not disabled:
-        raise ValueError(
-            "the vector environment resets finished slots by itself; make it with autoreset_mode="
-            "AutoresetMode.DISABLED, so that exactly the episodes that were started are collected"
-        )
-    return env
-
-
-def check_tokens(policy: Policy, envs: VectorEnv) -> None:
-    """Raise ValueError unless the environment has as many tokens as the policy's tokenizer.
-
-    Ids of another tokenizer are other words: the policy would be asked gibberish, without an error.
-    """
-    actions, num_tokens = envs.single_action_space, len(policy.tokenizer)
-    if getattr(actions, "n", None) != num_tokens:
-        raise ValueError(
-            f"the environment's actions are {actions} and the policy's tokenizer has {num_tokens} "
-            "tokens: make the environment with tokenizer=policy.tokenizer"
-        )
-
-
-def _is_native(env: Any) -> bool:
-    """Whether the native vector environment of its MDP plays the same: its steps are textgym's."""
-    return any(
-        isinstance(env, kind) and type(env).step is kind.step and type(env).reset is kind.reset
-        for kind in (RLEnvironment, TokenVectorEnv)
-    )
-
-
-def _without_harmless_wrappers(env: Any) -> Any:
-    """Take off the wrappers that `gym.make` adds by itself: they change nothing."""
-    while isinstance(env, OrderEnforcing | PassiveEnvChecker):
-        env = env.env
-    return env
 
 
 def collect(
@@ -374,12 +308,14 @@ def evaluate(
 ) -> Episodes:
     """Play the first `num_episodes` numbered problems of a split, one episode each.
 
-    The same problems every time, so that a policy before and after is asked the same.
+    The same problems every time, so that a policy before and after is asked the same. Where the
+    problems are a finite list, each is played once at most. If the difficulty is adaptive, all
+    levels are played in equal shares, and the curriculum does not move.
 
     Args:
         policy: the policy.
         env: an id or a textgym environment.
-        num_episodes: problems to play.
+        num_episodes: problems to play, or all where a list has fewer.
         split: of an id's problems; "test" is never trained on.
         greedy: choose the most probable token instead of sampling.
         seed: of the sampling.
@@ -395,11 +331,20 @@ def evaluate(
     if isinstance(env, str):
         kwargs = {"tokenizer": policy.tokenizer, "split": split, **kwargs}
     # One episode a problem: groups, which the environment may have for learning, say nothing here.
-    envs = as_vector_env(env, num_episodes, **{**kwargs, "group_size": 1})
-    generator = None if greedy else torch.Generator().manual_seed(seed)
-    options = None
+    kwargs["group_size"] = 1
+    envs, options = as_vector_env(env, 1, **kwargs), None
     if isinstance(envs, TokenVectorEnv):
-        options = {"problem": np.arange(envs.num_envs) % envs.mdp.bank.num_problems}
+        adaptive = range(envs.mdp.bank.num_levels) if envs.curriculum else None
+        levels, numbers = _questions(envs.mdp.bank, adaptive or [envs.difficulty], num_episodes)
+        options = {"difficulty": levels, "problem": numbers}
+        num_episodes = len(numbers)
+        envs = as_vector_env(envs, num_episodes, difficulty=0)
+    else:
+        envs = as_vector_env(env, num_episodes, **kwargs)
+        if isinstance(envs, SyncVectorEnv) and curriculum_of(envs) is not None:
+            for i, slot in enumerate(envs.envs):
+                slot.unwrapped.set_difficulty(i % slot.unwrapped.mdp.bank.num_levels)
+    generator = None if greedy else torch.Generator().manual_seed(seed)
     training = policy.training
     policy.eval()
     try:
@@ -415,3 +360,17 @@ def evaluate(
             raise NoVerdictError(message)
         warnings.warn(f"{message}; success is that of the others", stacklevel=2)
     return episodes
+
+
+def _questions(
+    bank: ProblemBank, levels: Sequence[int], num_episodes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Levels [n] and numbers [n] of the problems that an evaluation asks, the levels in turn."""
+    order = np.arange(num_episodes)
+    level, number = np.array(levels)[order % len(levels)], order // len(levels)
+    counts = np.array([bank.num_at(i) for i in range(bank.num_levels)])[level]
+    is_listed = np.array([problems is not None for problems in bank.lists.chosen])[level]
+    asked = ~is_listed | (number < counts)
+    if not asked.any():
+        raise ValueError(bank.lists.why_empty(levels[0], bank.split))
+    return level[asked], number[asked] % counts[asked]

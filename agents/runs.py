@@ -32,7 +32,7 @@ INITIAL = "initial"
 POLICY = "policy"
 
 TEST_EPISODES = 512
-"""Test problems on which a run's policy is measured, before and after."""
+"""Test problems on which a run's policy is measured, before and after, if there are as many."""
 
 
 class UserError(Exception):
@@ -164,9 +164,14 @@ def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
 
 
 def task_of(
-    policy: str, env_id: str | None, difficulty: int | str | None
-) -> tuple[str, int | str | None]:
+    policy: str, env_id: str | None, env_kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """What a policy is measured on: what the user names, else what its run trained on.
+
+    Args:
+        policy: as the user names it.
+        env_id: the environment that the user names, if any.
+        env_kwargs: its keywords that the user gives; others are the run's own, if it is its own.
 
     Raises:
         UserError: if neither says which environment.
@@ -177,14 +182,16 @@ def task_of(
         env_id = config["env_id"]
     if env_id is None:
         raise UserError(f"--env is missing: {policy} is no run, which would tell the environment")
-    if difficulty is None and env_id == config["env_id"]:
-        difficulty = config["env_kwargs"].get("difficulty")
-    return env_id, difficulty
+    if env_id == config["env_id"]:
+        env_kwargs = {**config["env_kwargs"], **env_kwargs}
+    return env_id, env_kwargs
 
 
 def difficulty_of(env: TokenVectorEnv) -> str | None:
-    """The name of the level that is played; None if the task has only one."""
+    """The name of the level that is played, or "adaptive"; None if the task has only one."""
     names = env.mdp.task.difficulties
+    if env.curriculum is not None:
+        return "adaptive"
     return names[env.difficulty] if names else None
 
 
@@ -246,7 +253,7 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
         "cpu_seconds": trainer.cpu_seconds,
         "kl": read_metrics(folder)[-1]["kl"],
         "warm_up": before["warm_up"],
-        "test_episodes": TEST_EPISODES,
+        "test_episodes": after["episodes"],
         "success_before": before["success"],
         "success_after": after["success"],
         "greedy_before": before["greedy"],
@@ -257,12 +264,15 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
 
 
 def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, float]:
-    """Success on the test split, sampled and greedy."""
-    from agents.rollout import evaluate
+    """Success on the test split, sampled and greedy, and the number of its problems asked."""
+    from agents.rollout import NoVerdictError, evaluate
 
-    env = env_of(config["env_id"], policy, split="test", **config["env_kwargs"])
+    kwargs = config["env_kwargs"]
+    split = "all" if kwargs.get("split") == "all" else "test"  # all: the task cannot be split
+    env = env_of(config["env_id"], policy, **{**kwargs, "split": split})
     found = {}
-    for name, greedy in (("success", False), ("greedy", True)):
-        episodes = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=greedy)
-        found[name] = float(episodes.success.mean())
-    return found
+    with user_errors(NoVerdictError, prefix=f"{config['env_id']}: "):
+        for name, greedy in (("success", False), ("greedy", True)):
+            episodes = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=greedy)
+            found[name] = float(episodes.success.mean())
+    return {**found, "episodes": len(episodes.returns)}

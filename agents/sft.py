@@ -37,7 +37,8 @@ class SFTConfig:
     warmup_steps: int = 50
     """Steps over which the rate rises."""
     target_success: float | None = None
-    """Stop once this sampled success on the validation split is reached; None: never."""
+    """Stop once this sampled success on the validation split is reached (of a data set that has
+    none: on the training split); None: never."""
     evaluate_every: int = 50
     """Steps between two looks at it."""
     evaluate_episodes: int = 256
@@ -145,11 +146,12 @@ class SFTTrainer:
     def _validation(self, envs: TokenVectorEnv) -> TokenVectorEnv:
         """The same task on its validation split."""
         bank = envs.mdp.bank
+        split = "validation" if bank.lists.has("validation") else "train"
         return TokenVectorEnv(
             envs.mdp.task,
             difficulty=envs.difficulty,
             tokenizer=self.policy.tokenizer,
-            split="all" if bank.split == "all" else "validation",
+            split="all" if bank.split == "all" else split,
             max_response_tokens=bank.max_response_tokens,
             max_prompt_tokens=bank.max_prompt_tokens,
         )

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
+from agents.environments import as_vector_env, curriculum_of
 from agents.models import Policy, load_policy
-from agents.rollout import as_vector_env, evaluate
+from agents.rollout import evaluate
 from agents.sft import SFTConfig, SFTTrainer
 from textgym.vector import TokenVectorEnv
 
@@ -62,6 +63,8 @@ def warm_up(
         return None
     settings = {"tokenizer": policy.tokenizer} if isinstance(env, str) else {}
     envs = as_vector_env(env, 1, group_size=1, **settings)
+    if curriculum_of(envs) is not None:  # it begins at the curriculum's level, not at all of them
+        envs = as_vector_env(envs, 1, difficulty=envs.difficulty)
     success = float(evaluate(policy, envs, num_episodes=PROBE_EPISODES).success.mean())
     if success >= ENOUGH_SUCCESS:
         return None

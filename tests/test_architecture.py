@@ -41,6 +41,7 @@ LAYERS = {
     "agents": [
         ["batch", "advantages", "losses", "config"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
+        ["environments"],
         ["rollout", "buffer", "forward_backward"],
         ["ppo", "grpo", "dpo", "sft", "reward_model"],
         ["warm_up", "runs", "pretrain"],

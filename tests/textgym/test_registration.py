@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (
             lambda: gym.make("TextMath-v0", wordnig="words"),
             TypeError,
-            r"TextMath got \['wordnig'\]: .* the task's keywords are \['wording'\], the env",
+            r"TextMath got \['wordnig'\]: .* the task's keywords are \[.*'wording'\], the env",
         ),
         (lambda: gym.make("TextMth-v0"), gym.error.NameNotFound, "Did you mean: `TextMath`"),
         (lambda: textgym.load_task("CartPole-v1"), ValueError, "CartPole-v1 is no text task"),
