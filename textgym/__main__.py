@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 import textgym
 from textgym.checking.report import table
 from textgym.core import RLEnvironment, StepResult
+from textgym.grading.sandbox import SandboxUnavailable
 from textgym.registration import find_spec, make_env, task_class, task_specs
 
 _REASONS = {
@@ -134,7 +135,7 @@ def _play(options: argparse.Namespace) -> int:
     try:
         env = make_env(**keywords)
         start = env.reset(seed=options.seed)
-    except (ValueError, TypeError, gymnasium.error.Error) as error:
+    except (ValueError, TypeError, SandboxUnavailable, gymnasium.error.Error) as error:
         raise _UserError(str(error)) from None
     rewards: list[float] = []
     try:
@@ -162,6 +163,8 @@ def _play_episode(env: RLEnvironment, observation: np.ndarray, info: dict[str, A
         print(env.mdp.vocabulary.decode(reply.tolist()))
     parts = [f"{name} {value:g}" for name, value in result.info["components"].items()]
     print(f"reward {result.reward:g} ({', '.join(parts)}); {_REASONS[result.info['stop_reason']]}")
+    if reason := result.info.get("verdict", {}).get("reason"):
+        print(f"reason: {reason}")
     if problem.answer:
         print(f"reference answer: {problem.answer}")
     print()
@@ -184,7 +187,10 @@ def _say(env: RLEnvironment, text: str) -> tuple[int, StepResult]:
 
 def _check(options: argparse.Namespace) -> int:
     spec = _find(options.id)
-    task = textgym.load_task(spec.id)
+    try:
+        task = textgym.load_task(spec.id)
+    except SandboxUnavailable as error:
+        raise _UserError(str(error)) from None
     reports = (
         textgym.check_task(task, num_problems=options.problems, seed=options.seed),
         textgym.check_env(spec.id, seed=options.seed),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from textgym import create_code_generation_env, load_task
+from textgym.__main__ import main as command_line
 from textgym.grading import code as code_grading
 from textgym.grading.sandbox import SandboxUnavailable
 from textgym.task import Problem
@@ -204,7 +205,7 @@ def test_the_factory_makes_an_environment_whose_level_can_be_set() -> None:
     assert prompt.endswith("def f(xs):\n")
     for token in (*tokenizer.encode("    return 5"), tokenizer.eos_token_id):
         _, reward, terminated, _, info = env.step(token)
-    assert terminated and reward == 0.5 and info["verdict"]["reason"] == "wrong value"
+    assert terminated and reward == 0.5 and info["verdict"]["reason"] == "wrong value: 5"
     env.unwrapped.set_difficulty("strings")
     observation, info = env.reset()
     assert tokenizer.decode(observation[: info["length"]].tolist()).endswith("def f(s):\n")
@@ -223,6 +224,19 @@ def test_without_isolation_no_environment_is_made(monkeypatch) -> None:
     monkeypatch.setattr(text_code, "default_sandbox", unavailable)
     with pytest.raises(SandboxUnavailable, match="cannot be isolated on this machine"):
         gym.make("TextCode-v0", timeout=2.5)
+
+
+def test_the_command_line_says_in_one_line_that_programs_cannot_be_isolated(
+    monkeypatch, capsys
+) -> None:
+    def unavailable(backend: str) -> None:
+        raise SandboxUnavailable("untrusted programs cannot be isolated on this machine")
+
+    monkeypatch.setattr(text_code, "default_sandbox", unavailable)
+    for arguments in (["play", "TextCode-v0"], ["check", "TextCode-v0"]):
+        assert command_line(arguments) == 2
+        error = capsys.readouterr().err
+        assert "cannot be isolated" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class TextCode(Task):
 
     ## Information
     That of `textgym.RLEnvironment`. `verdict` has `reason` (why the first test failed that did, ""
-    if none), `tests` and `tests_passed` (how many), `stdout` and `stderr` (their last characters,
+    if none did), `tests` and `tests_passed` (how many), `stdout` and `stderr` (their last characters,
     plain text). Where the sandbox failed, `verifier_error` says how: there is no verdict.
 
     ## Arguments
@@ -177,8 +177,9 @@ def _grade(program: str, target: Target, verdict: CodeVerdict) -> Grade:
         "syntax": float(not verdict.reason.startswith(SYNTAX_ERRORS)),
         "brevity": shortness if verdict.passed else 0.0,
     }
+    got = next((result.got for result in verdict.results if not result.passed), "")
     facts = {
-        "reason": _plain(verdict.reason),
+        "reason": _plain(f"{verdict.reason}: {got}" if got else verdict.reason),
         "tests": len(verdict.results),
         "tests_passed": sum(result.passed for result in verdict.results),
         "stdout": _plain(verdict.stdout),
