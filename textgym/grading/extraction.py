@@ -29,11 +29,13 @@ _end_of_sentence = re.compile(
     r"[.!?](?=\s|$)|,? (?:because|since|which|so that|as required|where)\b"
 )
 _maths = re.compile(r"\$\$?([^$\n]+)\$\$?|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
+_word = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3}")
 _number = (
     r"(?<![^\s(\[{:=,;$*~≈\"'—–])[-+−]?(?:[$£€]|\\\$)?\d++(?:,\d{3})*+(?:\.\d+)?+(?: ?/ ?\d+)?+"
     r"(?:\s?%|\\%)?+(?![^\x00-\x7f°—–])"
 )
-_numbers = re.compile(rf"{_number}(?:(?:\s{{0,3}},\s{{0,3}}|,?\s{{1,3}}(?:and|or)\s{{1,3}}){_number})*")
+_joints = r"(?:\s{0,3},\s{0,3}|,?\s{1,3}(?:and|or)\s{1,3})"
+_numbers = re.compile(rf"{_number}(?:{_joints}{_number})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ def last_expression(response: str) -> Extraction:
     lines = [line for line in _on_one_line(response[-WINDOW:]).split("\n") if line.strip()]
     if not lines:
         return NONE
+    if len(lines) == 1 and not _word.search(lines[0]) and not _maths.search(lines[0]):
+        return Extraction(lines[0].strip(), "whole")  # no sentence about a number: take none out
     line = lines[-1].replace("**", "").strip()
     if line.endswith("?"):
         return NONE
