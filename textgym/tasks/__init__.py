@@ -3,6 +3,33 @@
 from __future__ import annotations
 
 from textgym.tasks.code import TextCode
-from textgym.tasks.math import TextMath
+from textgym.tasks.math import (
+    TextCalculus,
+    TextCombinatorics,
+    TextCountdown,
+    TextEquation,
+    TextFraction,
+    TextMath,
+    TextNumberTheory,
+    TextPolynomial,
+    TextProbability,
+    TextSequence,
+    TextUnits,
+    TextWordProblem,
+)
 
-__all__ = ["TextCode", "TextMath"]
+__all__ = [
+    "TextCalculus",
+    "TextCode",
+    "TextCombinatorics",
+    "TextCountdown",
+    "TextEquation",
+    "TextFraction",
+    "TextMath",
+    "TextNumberTheory",
+    "TextPolynomial",
+    "TextProbability",
+    "TextSequence",
+    "TextUnits",
+    "TextWordProblem",
+]

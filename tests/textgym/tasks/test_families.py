@@ -54,7 +54,7 @@ def test_responses_that_answer_nothing_earn_next_to_nothing(id: str, level: str)
     assert mean(id, problems, lambda p: "") == 0.0
     assert mean(id, problems, lambda p: "I don't know") == 0.0
     assert mean(id, problems, lambda p: p.prompt) <= 0.02
-    assert mean(id, problems, lambda p: ", ".join(answers)) == 0.0
+    assert mean(id, problems, lambda p: ", ".join(answers[:8])) == 0.0
     assert mean(id, problems, lambda p: ", ".join(re.findall("[0-9]+", p.prompt))) <= 0.02
 
 

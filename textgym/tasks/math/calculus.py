@@ -336,10 +336,81 @@ LEVELS = {
 
 @register_task("TextCalculus-v0")
 class TextCalculus(Family):
-    """DOC"""
+    """Derivatives, limits, definite and indefinite integrals.
+
+    ## Description
+    The prompt is a question such as `d/dx (3x^4-5x)=`, and the response a function, `12x^3-5`, or a
+    number. Functions are made of powers, roots, `sin`, `cos`, `tan`, `e^()` and `ln`.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, letters, brackets and
+    `+ - * / ^`. The budget is 64 tokens, eos included, and no reference answer in 20,000 of a level
+    has more than 44 characters; give `max_response_tokens` where there is to be reasoning before
+    the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 18
+    characters at the first level and 71 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is equal to the reference answer; an antiderivative is
+    right whatever its constant, with `+C` or without. A number has to be written as one, with
+    nothing left to compute. No function in a prompt is its own derivative or integral. The reward
+    comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 64 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before.
+
+    | level      | questions | repeats | what is asked                                     |
+    |------------|-----------|---------|---------------------------------------------------|
+    | power      |    14,256 |  49.3 % | two powers of x                                   |
+    | polynomial | > 700,000 |   4.8 % | degree 3 to 6, roots, 1/x^n; slopes at a point    |
+    | limit      | > 500,000 |  45.6 % | at infinity, at holes, sin(ax)/(bx), (1+a/x)^(bx) |
+    | rules      |   102,048 |  30.1 % | chain, product and quotient rules                 |
+    | definite   |   801,060 |  60.3 % | polynomials, (ax+b)^n, c/x^n                      |
+    | integral   |   419,040 |  25.2 % | polynomials, sin, cos, e, 1/(ax+b), powers        |
+    | hard       |   244,020 |  48.2 % | by parts, substitution, second derivatives        |
+
+    An example of each:
+
+    * power: `d/dx (3x^4-5x)=`
+    * polynomial: `Differentiate 2x^5-x^3+7:`
+    * limit: `Limit of (x^2-4)/(x-2) as x->2:`
+    * rules: `Differentiate (x+1)*sin(2x):`
+    * definite: `Integral of 3x^2 from x=0 to x=2:`
+    * integral: `Integrate 4sin(2x+1) with ...`
+    * hard: `Integrate (x+1)*e^(2x) with ...`
+
+    ## References
+    Lample and Charton 2020, "Deep Learning for Symbolic Mathematics", make integrals backwards from
+    their answers. Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models"
+    (calculus: differentiate).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 64
     forms = {**FORMS, "integral": is_function}
 
     def verdict(self, problem: Problem, answer: str) -> Verdict:

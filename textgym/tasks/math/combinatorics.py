@@ -294,7 +294,72 @@ LEVELS = {
 
 @register_task("TextCombinatorics-v0")
 class TextCombinatorics(Family):
-    """DOC"""
+    """Count selections, arrangements, paths and distributions.
+
+    ## Description
+    The prompt is a question such as `C(7,2)=` (combinations), `P(7,2)=` (permutations) or
+    `In how many ways can 3 players be chosen from 12? `, and the response a number.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits. The budget is 24
+    tokens, eos included, and no reference answer in 20,000 of a level has more than 13 characters;
+    give `max_response_tokens` where there is to be reasoning before the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 16
+    characters at the first level and 109 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer, written as a
+    number with nothing left to compute: `120`, but not `5!`. The reward comes at the end of the
+    episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. Questions about other people or things are
+    the same question.
+
+    | level        | questions | repeats | what is asked                                   |
+    |--------------|-----------|---------|-------------------------------------------------|
+    | symbols      |     4,095 |  82.7 % | C(n,k), P(n,k), their sums and products         |
+    | selections   |     2,360 |  88.8 % | teams, posts, two groups, codes                 |
+    | arrangements |     1,819 |  92.5 % | letters, colours, seats, shelves, lattice paths |
+    | stars-bars   |     4,006 |  82.9 % | shares and integer solutions, with bounds       |
+    | hard         | > 100,000 |  76.3 % | inclusion-exclusion, onto maps, fixed points    |
+
+    An example of each:
+
+    * symbols: `C(6,2)+P(5,3)=`
+    * selections: `A club has 9 members. ...`
+    * arrangements: `In how many ways can ...`
+    * stars-bars: `In how many ways can 9 equal ...`
+    * hard: `How many integers from 1 to ...`
+
+    ## References
+    Hendrycks et al. 2021, "Measuring Mathematical Problem Solving With the MATH Dataset" (counting
+    and probability).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24

@@ -60,9 +60,78 @@ def compose(choose: Choices, numbers: list[int], highest: int) -> Term:
 
 @register_task("TextCountdown-v0")
 class TextCountdown(MathTask):
-    """DOC"""
+    """Reach a target from given numbers; any valid expression is right.
+
+    ## Description
+    The prompt is a target and some numbers, such as
+    `Make 70 from 3, 39 and 28 using each at most once: `, and the response an expression:
+    `39+28+3`. The reference is one of perhaps many; it uses all of the numbers, and each value on
+    the way to its own is a positive integer. No target is among the numbers.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, brackets and
+    `+ - * / =`. The budget is 40 tokens, eos included, and no reference answer in 20,000 of a level
+    has more than 25 characters; give `max_response_tokens` where there is to be reasoning before
+    the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 25
+    characters at the first level and 66 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    Numbers and a target of the level, at random, made backwards from its answer where it has to be.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the expression has the target's value, exactly, and uses each number
+    at most as often as it is given, with `+ - * /` and brackets alone (`×`, `÷`, LaTeX's commands
+    and `= target` at the end are read too). `textgym.grading.countdown` says what is no expression.
+    The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 40 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`. `exactly_once`:
+    whether each number has to be used; the prompt says so.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. Numbers are different. Numbers in another
+    order are the same question.
+
+    | level |       questions | repeats | what is asked                            |
+    |-------|-----------------|---------|------------------------------------------|
+    | two   |          11,208 |  54.3 % | 2 numbers from 2 to 99                   |
+    | three |        > 70,000 |   7.4 % | 3 numbers from 2 to 50, targets to 500   |
+    | four  |       > 200,000 |   0.2 % | 4 numbers from 2 to 50, targets to 999   |
+    | five  |    > 10,000,000 |   0.0 % | 5 numbers from 2 to 75, targets to 999   |
+    | six   | > 1,000,000,000 |   0.0 % | 6 numbers from 2 to 99, targets to 9,999 |
+
+    An example of each:
+
+    * two: `Make 147 from 52 and 95:`
+    * three: `Make 70 from 3, 39 and 28 ...`
+    * four: `Make 640 from 40, 16, 24 and 8 ...`
+    * five: `Make 38 from 39, 72, 12, 71 ...`
+    * six: `Make 6708 from 52, 95, 15 ...`
+
+    ## References
+    Gandhi et al. 2024, "Stream of Search (SoS): Learning to Search in Language". Pan et al. 2025,
+    TinyZero, trains on it by reinforcement.
+
+    ## Version History
+    * v0: initial version.
+    """
 
     difficulties = tuple(LEVELS)
+    max_response_tokens = 40
 
     def __init__(self, answer_format: AnswerFormat = "bare", exactly_once: bool = False) -> None:
         super().__init__(answer_format)

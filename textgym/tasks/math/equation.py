@@ -217,8 +217,78 @@ LEVELS = {
 
 @register_task("TextEquation-v0")
 class TextEquation(Family):
-    """DOC"""
+    """Solve linear and quadratic equations and systems of linear ones.
+
+    ## Description
+    The prompt is an equation such as `x+5=12;x=` or
+    `Solve x^2=5x-6. Give the set of all solutions, as in {-1,2}: `, and the response its solution:
+    `7`, a fraction, a set `{2,3}`, or a tuple `(1,2)`. Each prompt says which of these it asks for.
+    An equation has the same key whichever side its terms stand on, and a system whatever the order
+    of its equations.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, brackets,
+    `+ - / , x y z =` and `sqrt`. The budget is 56 tokens, eos included, and no reference answer in
+    20,000 of a level has more than 35 characters; give `max_response_tokens` where there is to be
+    reasoning before the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 12
+    characters at the first level and 90 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response says what the reference answer says, solved: `7` or
+    `x=7`, a set in any order, `x=2 or x=3`, but not the equation and no `12-5`. Roots at the level
+    `surd` may be any expressions without x. The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 56 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before.
+
+    | level     |   questions | repeats | what is asked                          |
+    |-----------|-------------|---------|----------------------------------------|
+    | one-step  |      12,322 |  57.1 % | ax=b or x+a=b; integers                |
+    | linear    | > 2,000,000 |   0.3 % | x on both sides, brackets, fractions   |
+    | quadratic |       3,655 |  85.0 % | one or two rational roots              |
+    | surd      |       2,790 |  86.1 % | roots p+q*sqrt(n)                      |
+    | system-2  | > 1,000,000 |   0.0 % | 2 unknowns, integer or rational (half) |
+    | system-3  |   > 100,000 |   0.4 % | 3 unknowns, integers                   |
+
+    An example of each:
+
+    * one-step: `-3x=24;x=`
+    * linear: `Solve for x: 6(x+9)+13=-4(x-2). x=`
+    * quadratic: `Solve 2x^2=5x+33. ...`
+    * surd: `Solve x^2-18x=-51 exactly. ...`
+    * system-2: `Solve x-9y=-67, 5x+y=-13. ...`
+    * system-3: `Solve x-y+z=15, 5x-y-2z=4, ...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (algebra:
+    linear_1d, linear_2d, polynomial_roots).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 56
     forms = {**FORMS, "solved": is_solved, "roots": lambda answer: is_number(_IN.split(answer)[-1])}

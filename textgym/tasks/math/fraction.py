@@ -245,8 +245,76 @@ LEVELS = {
 
 @register_task("TextFraction-v0")
 class TextFraction(Family):
-    """DOC"""
+    """Simplify, convert and calculate with fractions, decimals and percentages.
+
+    ## Description
+    The prompt is a question such as `Simplify 18/24: ` or `What is 35% of 80? `, and the response a
+    fraction `3/4`, a mixed number `2 1/3`, or a decimal `0.75`. Each prompt says which of these it
+    asks for, unless any will do.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, blanks and
+    `+ - / . %`. The budget is 24 tokens, eos included, and no reference answer in 20,000 of a level
+    has more than 11 characters; give `max_response_tokens` where there is to be reasoning before
+    the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 18
+    characters at the first level and 121 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer in the form that is
+    asked for: in lowest terms, as a mixed number, as a decimal (with `%` behind it or not, where
+    the number of percents is asked for), and elsewhere any literal number. So no prompt is an
+    answer to itself. The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. Sums and products in another order are the
+    same question.
+
+    | level      | questions | repeats | what is asked                                |
+    |------------|-----------|---------|----------------------------------------------|
+    | simplify   |     6,096 |  70.7 % | to lowest terms                              |
+    | convert    |     6,591 |  72.0 % | between fractions, mixed, decimals, percents |
+    | operations |   225,090 |  27.8 % | + - * / of two fractions or mixed numbers    |
+    | percent    |    43,120 |  32.2 % | part, percentage, whole, change              |
+    | hard       | > 700,000 |  40.4 % | repeating, continued, compound, two changes  |
+
+    An example of each:
+
+    * simplify: `Simplify 18/24:`
+    * convert: `Write 2.75 as a fraction ...`
+    * operations: `(6 2/5)-(6 4/7) =`
+    * percent: `What is 35% of 80?`
+    * hard: `Calculate 4+1/(5+1/(1+1/8)) ...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (arithmetic:
+    mul, add_or_sub, simplify).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24
     forms = {**FORMS, "fraction": is_fraction, "mixed": is_mixed}

@@ -49,7 +49,7 @@ def _is_prime(node: Node) -> bool:
 
 def remainder(choose: Choices) -> Problem:
     """97 mod 13."""
-    a, m = choose.between(20, 999), choose.between(7, 29)
+    a, m = choose.between(20, 999), choose.between(11, 40)
     return question(f"{a} mod {m}=", a % m, form="number")
 
 
@@ -267,8 +267,75 @@ LEVELS = {
 
 @register_task("TextNumberTheory-v0")
 class TextNumberTheory(Family):
-    """DOC"""
+    """Remainders, divisors, primes, digits and congruences.
+
+    ## Description
+    The prompt is a question such as `97 mod 13=` or `gcd(84,36)=`, and the response a number, or a
+    product of prime powers: `2^3*5`. No question has yes or no for an answer.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits and `* ^`. The budget
+    is 24 tokens, eos included, and no reference answer in 20,000 of a level has more than 11
+    characters; give `max_response_tokens` where there is to be reasoning before the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 11
+    characters at the first level and 108 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer, written as a
+    number with nothing left to compute, or, where a factorisation is asked for, as a product of
+    powers of primes in any order. The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. gcd(a,b) and gcd(b,a) are the same
+    question.
+
+    | level     | questions | repeats | what is asked                            |
+    |-----------|-----------|---------|------------------------------------------|
+    | remainder |    29,400 |  27.5 % | a mod m, m from 11 to 40                 |
+    | gcd-lcm   |     2,785 |  86.3 % | of two numbers below 400 and 120         |
+    | digits    | 1,015,580 |  27.2 % | sums of digits, bases 2 to 9             |
+    | factors   |     2,654 |  88.1 % | prime factors; count and sum of divisors |
+    | modular   |    80,723 |  34.0 % | inverses, ax=b, powers, two remainders   |
+    | hard      |   181,639 |  38.3 % | CRT, a^k mod 100, totients, n!, orders   |
+
+    An example of each:
+
+    * remainder: `97 mod 13=`
+    * gcd-lcm: `gcd(84,36)=`
+    * digits: `Write 951 in base 3:`
+    * factors: `How many positive divisors ...`
+    * modular: `Find x with 22x = 4 (mod 51) ...`
+    * hard: `How many integers from 1 to ...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (numbers:
+    base_conversion, div_remainder, gcd, lcm, list_prime_factors).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24
     forms = {**FORMS, "primes": is_prime_factorisation}

@@ -271,10 +271,79 @@ LEVELS = {
 
 @register_task("TextPolynomial-v0")
 class TextPolynomial(Family):
-    """DOC"""
+    """Evaluate, collect, expand, factor and divide polynomials.
+
+    ## Description
+    The prompt is a polynomial with what to do to it, such as `Expand (x+2)(x+3): `, and the
+    response the result: `x^2+5x+6`. A division asks for `(quotient,remainder)`.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, letters, brackets and
+    `+ - * ^ ,`. The budget is 40 tokens, eos included, and no reference answer in 20,000 of a level
+    has more than 25 characters; give `max_response_tokens` where there is to be reasoning before
+    the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 17
+    characters at the first level and 80 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is equal to the reference answer and has the form that is
+    asked for: a number; a sum of monomials no two of which are alike; factors with integer
+    coefficients of the right degrees. So no prompt is an answer to itself. The reward comes at the
+    end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 40 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. Factors and terms in another order are the
+    same question.
+
+    | level    |   questions | repeats | what is asked                                 |
+    |----------|-------------|---------|-----------------------------------------------|
+    | evaluate |      23,940 |  32.2 % | a quadratic polynomial at an integer          |
+    | collect  |   > 200,000 |   8.4 % | like terms of one or of two variables' powers |
+    | expand   |      28,068 |  57.4 % | 2 factors of degrees 1 and 2, squares, cubes  |
+    | factor   |       2,744 |  87.2 % | 2 or 3 linear factors                         |
+    | divide   | > 1,000,000 |   4.2 % | by degree 1 or 2, with remainder              |
+    | hard     |     276,068 |  56.1 % | 2 variables, f(g(x)), (ax+b)^n, cubic factors |
+
+    An example of each:
+
+    * evaluate: `5x^2-7x+9, x=-2:`
+    * collect: `7x-3-2x+8=`
+    * expand: `Expand (3x^2-5x+6)(2x-4):`
+    * factor: `Factor 3x^3-13x^2+14x completely:`
+    * divide: `Divide x^3+5x^2-3x+48 by ...`
+    * hard: `f(x)=... Expand f(g(x)):`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (polynomials:
+    add, collect, compose, evaluate, expand).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 40
 
     def accepts(self, problem: Problem, answer: str) -> bool:
         """Whether the answer is expanded, or factored into factors of the right degrees."""

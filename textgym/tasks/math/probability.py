@@ -328,7 +328,74 @@ LEVELS = {
 
 @register_task("TextProbability-v0")
 class TextProbability(Family):
-    """DOC"""
+    """Probabilities and expected values of coins, dice, urns and cards.
+
+    ## Description
+    The prompt is a question such as `3 red, 5 blue: P(red)=`, and the response a fraction, `3/8`.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits and `- / . %`. The
+    budget is 24 tokens, eos included, and no reference answer in 20,000 of a level has more than 12
+    characters; give `max_response_tokens` where there is to be reasoning before the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 29
+    characters at the first level and 161 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer, written as a
+    number with nothing left to compute: `3/8`, `6/16`, `0.375`, `37.5%`, but not `C(3,2)/8`; `0.33`
+    is not `1/3`. The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. Questions about other colours, and
+    outcomes in another order, are the same question.
+
+    | level       |   questions | repeats | what is asked                       |
+    |-------------|-------------|---------|-------------------------------------|
+    | urn         |       1,600 |  92.0 % | one ball out of two colours         |
+    | coins-dice  |       8,471 |  72.0 % | two dice, coins, divisible numbers  |
+    | draws       |       3,771 |  81.5 % | 2 to 4 balls, replaced or not       |
+    | expected    |   > 500,000 |  18.4 % | games, dice, draws                  |
+    | conditional | > 1,000,000 |  31.4 % | tables, dice, boxes, Bayes' rule    |
+    | hard        |      20,287 |  64.5 % | trials, tests, cards, events, turns |
+
+    An example of each:
+
+    * urn: `3 red, 5 blue: P(red)=`
+    * coins-dice: `A fair coin is thrown 5 times. ...`
+    * draws: `Two balls are drawn without ...`
+    * expected: `You win $9 if a die with 6 ...`
+    * conditional: `Of 30 girls 12 play chess, ...`
+    * hard: `2 cards are drawn from a deck ...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (probability).
+    Hendrycks et al. 2021, "Measuring Mathematical Problem Solving With the MATH Dataset" (counting
+    and probability).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24

@@ -235,7 +235,71 @@ LEVELS = {
 
 @register_task("TextSequence-v0")
 class TextSequence(Family):
-    """DOC"""
+    """Continue sequences, name their n-th terms and add them up.
+
+    ## Description
+    The prompt is the beginning of a sequence, such as `56,45,34,23,`, for which the response is the
+    next term, `12`; or it asks for another term, a sum, or a formula such as `3n+2`.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits, n and `+ - / ^`. The
+    budget is 24 tokens, eos included, and no reference answer in 20,000 of a level has more than 10
+    characters; give `max_response_tokens` where there is to be reasoning before the answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 16
+    characters at the first level and 95 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer, written as a
+    number with nothing left to compute, or, where a formula is asked for, an expanded polynomial in
+    n. The reward comes at the end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before.
+
+    | level      | questions | repeats | what is asked                              |
+    |------------|-----------|---------|--------------------------------------------|
+    | arithmetic |     2,430 |  87.8 % | the next term of an arithmetic sequence    |
+    | next       |   521,408 |  66.3 % | geometric, quadratic, Fibonacci, 2 in turn |
+    | nth        | > 200,000 |  35.5 % | a late term, or a formula in n             |
+    | sum        |    97,377 |  36.5 % | arithmetic, geometric, polynomial          |
+    | hard       | > 600,000 |  28.7 % | recurrences, series, from two terms        |
+
+    An example of each:
+
+    * arithmetic: `56,45,34,23,`
+    * next: `Next term: 12,2,14,16,30,46,`
+    * nth: `What is the 26th term of ...`
+    * sum: `Calculate the sum of 2k^2-1 ...`
+    * hard: `a(1)=2, a(2)=5, a(n)=...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (algebra:
+    sequence_next_term, sequence_nth_term).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24

@@ -257,10 +257,77 @@ LEVELS = {
 
 @register_task("TextUnits-v0")
 class TextUnits(Family):
-    """DOC"""
+    """Convert lengths, masses, times, volumes, areas, speeds and temperatures.
+
+    ## Description
+    The prompt is a quantity and the unit to convert it to, such as `409 mL = ? L: `, and the
+    response the number, `0.409`, exactly. Each prompt says which unit the answer is in.
+
+    ## Action Space
+    `Discrete(V)`: one token of the tokenizer's V. A bare answer holds digits and `.`, and a unit if
+    it likes. The budget is 24 tokens, eos included, and no reference answer in 20,000 of a level
+    has more than 9 characters; give `max_response_tokens` where there is to be reasoning before the
+    answer.
+
+    ## Observation Space
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. Prompts have up to 20
+    characters at the first level and 113 at the longest, without the words of an `answer_format`.
+
+    ## Starting State
+    A question of the level, at random, made backwards from its answer where it has to be. The kinds
+    of a level are equally likely.
+
+    ## Rewards
+    `correct`, weight 1: 1 if the response is the number of the reference answer, alone or with the
+    unit that was asked for by any of its names: `0.409 L`, `0.409 litres`. With another unit it is
+    wrong, also where the quantity is the same: `409 mL` is the question. The reward comes at the
+    end of the episode.
+
+    `format`, weight 0: 1 if the answer stands where `answer_format` wants it.
+
+    ## Episode End
+    The episode terminates with eos or after 24 tokens. A response cut off there is graded as it
+    stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`; `verdict` has the `rule` by which the response was judged.
+
+    ## Arguments
+    `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
+    "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
+
+    ## Difficulties
+    Questions are counted by their key, exactly where no `>` says that there are more. Repeats are
+    the share of 20,000 draws whose question came before. An inch has 2.54 cm, a gallon 4 quarts, a
+    mile 1,760 yards. All answers are exact decimals.
+
+    | level    | questions | repeats | what is asked                                 |
+    |----------|-----------|---------|-----------------------------------------------|
+    | metric   |    37,980 |  24.2 % | length, mass, volume; neighbouring units      |
+    | time     |     5,335 |  77.2 % | weeks to seconds, two units in one            |
+    | imperial |     6,733 |  72.1 % | miles to inches, pounds, gallons; cm          |
+    | derived  |    33,402 |  37.0 % | areas, volumes, speeds, flows, temperatures   |
+    | hard     | > 800,000 |  14.4 % | drips, trains, tiles, tanks, steps, densities |
+
+    An example of each:
+
+    * metric: `409 mL = ? L:`
+    * time: `5 minutes 56 seconds = ? seconds:`
+    * imperial: `9 yards 2 feet = ? feet:`
+    * derived: `72 km/h = ? m/s:`
+    * hard: `A tap drips 5 mL every ...`
+
+    ## References
+    Saxton et al. 2019, "Analysing Mathematical Reasoning Abilities of Neural Models" (measurement:
+    conversion, time).
+
+    ## Version History
+    * v0: initial version.
+    """
 
     levels = LEVELS
     difficulties = tuple(LEVELS)
+    max_response_tokens = 24
 
     def verdict(self, problem: Problem, answer: str) -> Verdict:
         """The number decides, unless it has another unit than the one that was asked for."""
