@@ -76,9 +76,10 @@ class TextCode(Task):
     as it stands. It is never truncated.
 
     ## Information
-    That of `textgym.RLEnvironment`. `verdict` has `reason` (why the first test failed that did, ""
-    if none did), `tests` and `tests_passed` (how many), `stdout` and `stderr` (their last characters,
-    plain text). Where the sandbox failed, `verifier_error` says how: there is no verdict.
+    That of `textgym.RLEnvironment`. `verdict` has `reason` (why the first test that failed did, ""
+    if none failed), `tests` and `tests_passed` (how many), `stdout` and `stderr` (their last
+    characters, as plain text). Where the sandbox failed, `verifier_error` says how: there is no
+    verdict.
 
     ## Arguments
     `dataset`: a file, folder or name on the hub, see `textgym.data_sets`; `subset`: which
@@ -91,12 +92,13 @@ class TextCode(Task):
 
     ## Difficulties
     Questions are counted by what the function does: by its results for 16 fixed inputs. The last
-    column counts the repeated ones among 1,000 draws.
+    column counts the repeated ones among 1,000 draws. (Enumerating function, lists and strings
+    takes minutes and was done once; a test confirms all other figures but the bound of bugfix.)
 
     | level      | questions | what is asked                                           | repeated |
     |------------|-----------|---------------------------------------------------------|----------|
     | expression |     3,796 | two or three terms in words, as one expression          |      277 |
-    | function   | > 250,000 | two or three cases by condition, of two whole numbers   |       26 |
+    | function   | 1,387,758 | two or three cases by condition, of two whole numbers   |       26 |
     | examples   |     7,410 | the quadratic that takes six values shown               |      122 |
     | lists      |    75,361 | two or three steps with a list of numbers, and a result |       73 |
     | strings    |    38,737 | two or three steps with a text, and a result            |      104 |

@@ -1,0 +1,22 @@
+"""PPO teaches the embedded policy to write programs, from reward alone once it is warmed up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agents import PPOConfig, PPOTrainer, evaluate, load_policy
+from agents.warm_up import warm_up
+
+
+@pytest.mark.slow
+def test_ppo_raises_held_out_success_on_programs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTGYM_CACHE", str(tmp_path))
+    torch.set_num_threads(1)
+    policy = load_policy("tiny")
+    assert warm_up(policy, "TextCode-v0", 0.25) >= 0.25  # it cannot write any program before
+    before = evaluate(policy, "TextCode-v0").success.mean()
+    assert 0.15 <= before <= 0.35
+    PPOTrainer(PPOConfig(num_iterations=80), policy).train("TextCode-v0")
+    after = evaluate(policy, "TextCode-v0").success.mean()
+    assert after - before >= 0.12
