@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,7 +33,7 @@ class ReducedTest:
 
 
 @dataclass(frozen=True)
-class TestPlan:
+class Plan:
     """What a source tests.
 
     Attributes:
@@ -54,7 +55,7 @@ class TestPlan:
 
 
 @lru_cache(maxsize=4096)
-def plan_tests(source: str, entry_point: str | None) -> TestPlan:
+def plan_tests(source: str, entry_point: str | None) -> Plan:
     """Read a source of tests.
 
     Args:
@@ -90,14 +91,21 @@ def plan_tests(source: str, entry_point: str | None) -> TestPlan:
     for node in [*body, *_unused_tests(body, functions)]:
         calls = {name for name in testing if _is_call_of(node, name)}
         is_test = calls or (not isinstance(node, _Scope) and _asserts([node]))
-        steps.append(("test" if is_test else "setup", ast.unparse(node)))
+        steps.append(("test" if is_test else "setup", _text(source, node)))
         nodes.append(node)
     if not any(kind == "test" for kind, _ in steps):
         raise ValueError("source holds no assert statement")
     free, bound = _names(body)
     names = tuple(sorted({*free, *aliases.values()} - set(aliases)))
     reduced = None if bound & set(aliases) else _reduce(steps, nodes, names, aliases)
-    return TestPlan(tuple(steps), names, aliases, reduced)
+    return Plan(tuple(steps), names, aliases, reduced)
+
+
+def _text(source: str, node: ast.stmt) -> str:
+    try:
+        return ast.unparse(node)
+    except ValueError:  # an integer of more digits than Python likes to write
+        return textwrap.dedent(ast.get_source_segment(source, node, padded=True) or "")
 
 
 def _checked(body: list[ast.stmt]) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from textgym.grading.asserts import TestPlan, plan_tests
+from textgym.grading.asserts import Plan, plan_tests
 from textgym.grading.isolation import wire
 from textgym.grading.pool import MIB, Child, Ended, Launch, Steps
 from textgym.grading.sandbox import Sandbox, default_sandbox
@@ -26,7 +26,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
-class TestResult:
+class CaseResult:
     """One test's verdict: whether it passed; if not, why, and what the program returned."""
 
     passed: bool
@@ -51,7 +51,7 @@ class CodeVerdict:
 
     passed: bool
     tests_passed: float
-    results: tuple[TestResult, ...]
+    results: tuple[CaseResult, ...]
     error: str | None = None
     reason: str = ""
     stdout: str = ""
@@ -117,7 +117,7 @@ class AssertTests:
         self._plan  # noqa: B018  # refuse now what is no test
 
     @property
-    def _plan(self) -> TestPlan:
+    def _plan(self) -> Plan:
         return plan_tests(self.source, self.entry_point)
 
     @cached_property
@@ -135,7 +135,7 @@ class AssertTests:
         return self._split_steps(plan, program, seconds, memory)
 
     def _split_steps(
-        self, plan: TestPlan, program: str, seconds: float, memory: int
+        self, plan: Plan, program: str, seconds: float, memory: int
     ) -> Steps[CodeVerdict]:
         if len(program) > MAX_PROGRAM:
             return _too_long(plan.num_tests)
@@ -153,7 +153,7 @@ class AssertTests:
         missing = replies.get("load") or _ending(tester if tester.stopped else candidate)
         results = [_result(replies.get(index), missing) for index in range(plan.num_tests)]
         if "late" in replies and results[-1].passed:
-            results[-1] = TestResult(False, replies["late"])
+            results[-1] = CaseResult(False, replies["late"])
         return _verdict(results, candidate)
 
 
@@ -182,11 +182,11 @@ class StdioTests:
         """Grade a program, see textgym.grading.pool."""
         if len(program) > MAX_PROGRAM:
             return _too_long(len(self.cases))
-        results: list[TestResult] = []
+        results: list[CaseResult] = []
         first: Ended | None = None
         for stdin, expected in self.cases:
             if seconds <= 0:
-                results.append(TestResult(False, _LIMITS["time"]))
+                results.append(CaseResult(False, _LIMITS["time"]))
                 continue
             child = Child(
                 {"mode": "script", "program": program},
@@ -266,34 +266,41 @@ def _ending(ended: Ended) -> str:
 
 def _result(
     reply: dict | None, missing: str, agrees: Callable[..., bool] | None = None
-) -> TestResult:
+) -> CaseResult:
     """The result that a reply tells; without `agrees` its own word counts."""
     if reply is None:
-        return TestResult(False, missing)
+        return CaseResult(False, missing)
     if "v" not in reply:
         if agrees is not None and agrees(NotPlain(reply.get("truth") is True)):
-            return TestResult(True)
+            return CaseResult(True)
         reason = reply.get("x")
-        return TestResult(False, reason[:_REASON] if isinstance(reason, str) else "no value")
+        return CaseResult(False, reason[:_REASON] if isinstance(reason, str) else "no value")
     if agrees is None:
-        return TestResult(reply["v"] is True)
+        return CaseResult(reply["v"] is True)
     try:
         value = wire.decode(reply["v"])
         if agrees(value):
-            return TestResult(True)
-        return TestResult(False, "wrong value", _SHORT.repr(value))
+            return CaseResult(True)
+        return CaseResult(False, "wrong value", _short(value))
     except (wire.NotPlain, RecursionError) as error:
-        return TestResult(False, str(error))
+        return CaseResult(False, str(error))
 
 
-def _printed(ended: Ended, expected: str) -> TestResult:
+def _printed(ended: Ended, expected: str) -> CaseResult:
     printed = ended.stdout.decode(errors="replace")
     error = _replies(ended).get("x")
     if ended.stopped or error or ended.status:
-        return TestResult(False, error or _ending(ended), _SHORT.repr(printed))
+        return CaseResult(False, error or _ending(ended), _short(printed))
     if _normal(printed) == _normal(expected):
-        return TestResult(True)
-    return TestResult(False, "wrong output", _SHORT.repr(printed))
+        return CaseResult(True)
+    return CaseResult(False, "wrong output", _short(printed))
+
+
+def _short(value: Any) -> str:
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # an integer of more digits than Python likes to write
+        return f"a {type(value).__name__} too long to show"
 
 
 def _normal(text: str) -> list[str]:
@@ -305,15 +312,15 @@ def _normal(text: str) -> list[str]:
 
 
 def _failed(count: int, error: str) -> CodeVerdict:
-    return CodeVerdict(False, 0.0, (TestResult(False, "not run"),) * count, error)
+    return CodeVerdict(False, 0.0, (CaseResult(False, "not run"),) * count, error)
 
 
 def _too_long(count: int) -> CodeVerdict:
     reason = f"the program is longer than {MAX_PROGRAM} characters"
-    return CodeVerdict(False, 0.0, (TestResult(False, reason),) * count, reason=reason)
+    return CodeVerdict(False, 0.0, (CaseResult(False, reason),) * count, reason=reason)
 
 
-def _verdict(results: Sequence[TestResult], ended: Ended) -> CodeVerdict:
+def _verdict(results: Sequence[CaseResult], ended: Ended) -> CodeVerdict:
     num_passed = sum(result.passed for result in results)
     first = next((result for result in results if not result.passed), None)
     return CodeVerdict(

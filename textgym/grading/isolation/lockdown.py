@@ -50,9 +50,8 @@ class Lockdown:
         self._is_root = os.geteuid() == 0
         self._high_id = self._drop_to_id_works()
         if rung == "namespaces":
-            namespaces.enter(readable)
-            self._temporary = namespaces.Temporary()
-            self.home = namespaces.TEMPORARY
+            self._temporary = namespaces.enter(readable)
+            self.home = self._temporary.path
         linux.set_capabilities(_CAPABILITIES if self._is_root or rung == "namespaces" else 0)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)  # /proc/<pid> and ptrace are closed to its own user

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from . import linux
 
-TEMPORARY = "/tmp"
-"""The one writable folder; in memory, and small."""
+_TEMPORARY_PLACES = ("/tmp", "/var/tmp", "/temporary")
 _TEMPORARY_SIZE = "size=16m,nr_inodes=1024,mode=1777"
 
 _KEPT = {
@@ -27,7 +26,7 @@ _KEPT = {
 """Flags of a mount that a user namespace may not take off, as statvfs and as mount name them."""
 
 
-def enter(readable: Sequence[str]) -> None:
+def enter(readable: Sequence[str]) -> Temporary:
     """Move into new namespaces, in whose file system there are `readable` and an empty /tmp.
 
     Children that are forked from now on are in a process namespace whose first process ends when
@@ -35,6 +34,9 @@ def enter(readable: Sequence[str]) -> None:
 
     Args:
         readable: absolute paths of folders, mounted read-only in their places.
+
+    Returns:
+        The writable folder: /tmp, or another where the library itself lies in /tmp.
 
     Raises:
         OSError: the kernel, or a policy, does not let this user do so.
@@ -51,11 +53,17 @@ def enter(readable: Sequence[str]) -> None:
         ):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-    _build_root(readable)
+    temporary = next(
+        place
+        for place in _TEMPORARY_PLACES
+        if not any(path.startswith(f"{place}/") for path in readable)
+    )
+    _build_root(readable, temporary)
     _start_first_process()
+    return Temporary(temporary)
 
 
-def _build_root(readable: Sequence[str]) -> None:
+def _build_root(readable: Sequence[str], temporary: str) -> None:
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     # Opened before the new root hides them.
     sources = {path: os.open(path, os.O_PATH) for path in (*readable, "/dev/null")}
@@ -77,7 +85,7 @@ def _build_root(readable: Sequence[str]) -> None:
         flags |= sum(flag for bit, flag in _KEPT.items() if held & bit and not flags & flag)
         linux.mount("none", target, None, flags)
         os.close(fd)
-    os.makedirs(root + TEMPORARY)
+    os.makedirs(root + temporary, exist_ok=True)
     os.chdir(root)
     linux.syscall("pivot_root", b".", b".")
     linux.unmount(".")
@@ -101,20 +109,25 @@ def _start_first_process() -> None:
 
 
 class Temporary:
-    """The writable folder of the children, made anew whenever one has left anything in it."""
+    """The writable folder of the children, in memory; made anew when one has left anything in it.
 
-    def __init__(self) -> None:
+    Args:
+        path: where it is.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
         self._mount()
 
     def _mount(self) -> None:
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        linux.mount("none", TEMPORARY, "tmpfs", flags, _TEMPORARY_SIZE)
-        os.chdir(TEMPORARY)  # of the new mount, not of the one that it hides
-        self._changed = os.stat(TEMPORARY).st_ctime_ns
+        linux.mount("none", self.path, "tmpfs", flags, _TEMPORARY_SIZE)
+        os.chdir(self.path)  # of the new mount, not of the one that it hides
+        self._changed = os.stat(self.path).st_ctime_ns
 
     def clean(self) -> None:
         """Leave nothing of the last child to the next one. Raises OSError."""
         # The time of change tells what a listing does not: permissions and attributes.
-        if os.listdir(TEMPORARY) or os.stat(TEMPORARY).st_ctime_ns != self._changed:
-            linux.unmount(TEMPORARY)
+        if os.listdir(self.path) or os.stat(self.path).st_ctime_ns != self._changed:
+            linux.unmount(self.path)
             self._mount()

@@ -47,7 +47,7 @@ openat=257/56 open=2/- stat=4/- lstat=6/- newfstatat=262/79 statx=332/291 access
 faccessat=269/48 faccessat2=439/439 readlink=89/- readlinkat=267/78 getdents=78/-
 getdents64=217/61 mkdir=83/- mkdirat=258/34 unlink=87/- unlinkat=263/35 rmdir=84/- rename=82/-
 renameat=264/38 renameat2=316/276 ftruncate=77/46 fsync=74/82 fdatasync=75/83 chdir=80/49
-fchdir=81/50 fstatfs=138/44 statfs=137/43 utimensat=280/88
+fchdir=81/50 fstatfs=138/44 statfs=137/43
 """
 _SERVE = """
 recvmsg=47/212 sendmsg=46/211 wait4=61/260 waitid=247/95 kill=62/129 setsid=112/157
