@@ -138,6 +138,11 @@ class Task(ABC):
     each component without being graded (so that hopeless rows cost a vector environment nothing).
     None: every response is graded."""
 
+    floor: float | None = None
+    """Share of the highest reward that a response may earn without answering the question (nothing,
+    the most common answer, a list of numbers, ...), for `check_task`; None: a tenth is fine, more
+    than half an error."""
+
     max_turns: int = 1
     """How many turns the policy may take; more than one makes the task a dialogue (see `reply`)."""
 
@@ -328,6 +333,9 @@ def check_limits(task: Task) -> None:
         count = as_index(value)
         if count is None or count < least:
             raise ValueError(f"{name} is {value!r}, expected an integer of at least {least}")
+    floor = task.floor
+    if floor is not None and not (isinstance(floor, int | float) and 0 <= floor <= 1):
+        raise ValueError(f"floor is {floor!r}, expected None or a number from 0 to 1")
     if task.max_turns > 1 and not task.max_reply_tokens:
         raise ValueError(
             f"max_turns is {task.max_turns} but max_reply_tokens 0, so replies have no room"

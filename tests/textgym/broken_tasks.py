@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from textgym import Problem, Task
+from textgym import Grade, Problem, Task
 
 
 class Sum(Task):
@@ -32,6 +32,15 @@ class GuessWithHints(Sum):
 
     def reply(self, problem, turns):
         return None if turns[-1] == problem.answer else "more?"
+
+
+class Coin(Sum):
+    """A sound task that half of the answers solve, and says so."""
+
+    floor = 0.5
+
+    def sample(self, rng):
+        return Problem(prompt=f"is it {rng.integers(10**6)}?", answer=str(rng.integers(2)))
 
 
 # ------------------------------------------------------------- broken attributes
@@ -198,6 +207,26 @@ class GradesByChance(Sum):
         return {"correct": float(response == problem.answer) * random.random()}
 
 
+class GradesManyByTheFirst(Sum):
+    def grade_many(self, problems, responses):
+        return [self.grade(problem, responses[0]) for problem in problems]
+
+
+class ForgetsFactsOfMany(Sum):
+    def grade(self, problem, response):
+        return Grade(super().grade(problem, response), facts={"rule": "same"})
+
+    def grade_many(self, problems, responses):
+        return [Sum.grade(self, *pair) for pair in zip(problems, responses, strict=True)]
+
+
+class ReferenceCannotBeJudged(Sum):
+    def grade(self, problem, response):
+        if response == problem.answer:
+            return Grade(error="no verdict")
+        return super().grade(problem, response)
+
+
 class PrintsWhileGrading(Sum):
     def grade(self, problem, response):
         print("graded", response)
@@ -231,6 +260,28 @@ class AnswerAnywhereCounts(Sum):
 
     def grade(self, problem, response):
         return {"correct": float(problem.answer in response)}
+
+
+class NumbersAnywhereCount(Sum):
+    alphabet = None
+
+    def sample(self, rng):
+        a, b = (int(n) for n in rng.integers(1, 1000, size=2))
+        return Problem(prompt=f"max {a},{b}:", answer=str(max(a, b)))
+
+    def grade(self, problem, response):
+        return {"correct": float(problem.answer in response.split()[:2])}
+
+
+class AboveItsStatedFloor(Sum):
+    floor = 0.1
+
+    def grade(self, problem, response):
+        return {"correct": 1.0 if response == problem.answer else 0.3 * (response == "")}
+
+
+class FloorOverOne(Sum):
+    floor = 10
 
 
 class ThreeAnswersInAll(Sum):
@@ -305,6 +356,27 @@ BROKEN = [
     (GradeIsNaN, "error", "grades", "grade gave correct=nan for"),
     (GradesByTheResponseBefore, "error", "purity of grade", "and then {'correct': 1.0} for"),
     (GradesByChance, "error", "purity of grade", "grade uses random's global generator"),
+    (
+        GradesManyByTheFirst,
+        "error",
+        "grade many",
+        "where grade gave {'correct': 1.0}, expected",
+    ),
+    (
+        ForgetsFactsOfMany,
+        "error",
+        "grade many",
+        "gave {'correct': 1.0} {'rule': 'same'}, exp",
+    ),
+    (ReferenceCannotBeJudged, "error", "reference answers", "the verifier failed on the reference"),
+    (NumbersAnywhereCount, "error", "baselines", "'its numbers' earns 1.00 of the highest reward"),
+    (
+        AboveItsStatedFloor,
+        "error",
+        "baselines",
+        "'empty' earns 0.30 of the highest reward at 'all'",
+    ),
+    (FloorOverOne, "error", "limits", "floor is 10, expected None or a number from 0 to 1"),
     (PrintsWhileGrading, "error", "purity of grade", "grade prints 'graded "),
     (CannotReadWords, "error", "hostile responses", "grading null bytes raised ValueError"),
     (RaisesForAMegabyte, "error", "hostile responses", "a megabyte of digits raised ValueError"),

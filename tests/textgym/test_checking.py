@@ -11,7 +11,7 @@ import pytest
 
 import textgym
 from tests.textgym import sample_tasks  # noqa: F401
-from tests.textgym.broken_tasks import BROKEN, GuessWithHints, ReferenceEarnsHalf, Sum
+from tests.textgym.broken_tasks import BROKEN, Coin, GuessWithHints, ReferenceEarnsHalf, Sum
 from textgym import Report, RLEnvironment, Task, check_env, check_task
 from textgym.checking import Check, ContractError
 from textgym.core import StepResult
@@ -26,7 +26,7 @@ def test_a_sound_task_passes_every_check(task_class: type[Task]) -> None:
     report = check_task(task_class())
     assert report.ok and not report.of("warning"), str(report)
     report.raise_if_failed()
-    assert len(report.checks) == 17 and len({check.name for check in report.checks}) == 17
+    assert len(report.checks) == 18 and len({check.name for check in report.checks}) == 18
 
 
 @pytest.mark.parametrize(("task_class", "verdict", "name", "message"), BROKEN)
@@ -52,11 +52,17 @@ def test_the_report_counts_problems_and_rewards_of_each_level() -> None:
     assert digit["reference"] == 1.0 and digit["empty"] == digit["echo"] == 0.0
 
 
+def test_a_stated_floor_is_neither_error_nor_warning_up_to_there() -> None:
+    report = check_task(Coin())
+    assert report.ok and not report.of("warning"), str(report)
+    assert 0.4 < report.levels["all"]["constant"] < 0.6
+
+
 def test_the_report_prints_as_a_table_and_raises_its_errors() -> None:
     report = check_task(ReferenceEarnsHalf())
     lines = str(report).splitlines()
-    assert lines[0] == "check_task(ReferenceEarnsHalf): errors: 1, warnings: 0, checks: 17"
-    assert len(lines) == 1 + 17 + 1 + 2
+    assert lines[0] == "check_task(ReferenceEarnsHalf): errors: 1, warnings: 0, checks: 18"
+    assert len(lines) == 1 + 18 + 1 + 2
     with pytest.raises(
         ContractError, match="(?s)failed\n  reference answers: .* earns 0.5"
     ) as info:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from textgym.checking.problems import Sample, content
+from textgym.checking.problems import Sample, content, error_of
 from textgym.checking.report import Flaw, Report, shown, undisturbed
 from textgym.task import Problem
-
-HIGH_FLOOR, FLOOR = 0.5, 0.1
-"""Shares of the highest reward: what answers nothing and earns more is an error, or a warning."""
 
 SLOW_SECONDS = 1.0
 """A response whose grading takes longer holds up every other one."""
@@ -49,14 +45,16 @@ def check_grades(sample: Sample, report: Report) -> str:
     """`grade` gives exactly the components of `rewards`, as floats in [0, 1]."""
     names = set(sample.task.rewards)
     for problems in sample.levels.values():
-        for problem, other in zip(problems, problems[1:] + problems[:1], strict=True):
-            for response in (problem.answer, other.answer):
-                grade = sample.grade(problem, response)
+        others = [problem.answer for problem in problems[1:] + problems[:1]]
+        for responses in ([problem.answer for problem in problems], others):
+            for response, grade in zip(responses, sample.grades(problems, responses), strict=True):
                 _check_grade(grade, names, shown(response))
     return f"one number in [0, 1] for each of {sorted(names)}"
 
 
 def _check_grade(grade: Any, names: set[str], response: str) -> None:
+    if error_of(grade) is not None:
+        return  # no verdict: its components are not read
     if not isinstance(grade, Mapping) or set(grade) != names:
         got = sorted(grade) if isinstance(grade, Mapping) else shown(grade)
         raise Flaw(f"grade gave {got} for {response}, expected the components {sorted(names)}")
@@ -74,12 +72,45 @@ def check_purity_of_grade(sample: Sample, report: Report) -> str:
         forth = [sample.grade(*pair) for pair in pairs]
         back = [sample.grade(*pair) for pair in reversed(pairs)][::-1]
     for (_, response), first, second in zip(pairs, forth, back, strict=True):
-        if dict(first) != dict(second):
+        if told(first) != told(second):
             raise Flaw(
-                f"grade gave {dict(first)} and then {dict(second)} for {shown(response)}, expected "
-                "the same verdict each time"
+                f"grade gave {_shown(first)} and then {_shown(second)} for {shown(response)}, "
+                "expected the same verdict each time"
             )
     return "the same verdict each time, in any order"
+
+
+def check_grade_many(sample: Sample, report: Report) -> str:
+    """`grade_many` gives the verdicts of `grade`, each in its place and whatever is beside it."""
+    task = sample.task
+    if task.max_turns > 1:
+        return "a dialogue's episodes are graded one by one"
+    pairs = [(p, text) for p in sample.some(20) for text in (p.answer, "", p.prompt)]
+    alone = [task.grade(*pair) for pair in pairs]
+    with undisturbed("grade_many", task):
+        together = task.grade_many(*map(list, zip(*pairs, strict=True)))
+        back = task.grade_many(*map(list, zip(*reversed(pairs), strict=True)))
+    for grades in (together, back):
+        if not isinstance(grades, Sequence) or len(grades) != len(pairs):
+            raise Flaw(f"grade_many gave {shown(grades)} for {len(pairs)} responses, expected each")
+    for (_, response), one, first, second in zip(pairs, alone, together, back[::-1], strict=True):
+        for many in (first, second):
+            if told(one) != told(many):
+                raise Flaw(
+                    f"grade_many gave {_shown(many)} for {shown(response)} where grade gave "
+                    f"{_shown(one)}, expected the same verdict"
+                )
+    return f"the same verdicts on {len(pairs)} responses at once"
+
+
+def told(grade: Mapping[str, float]) -> tuple[Any, ...]:
+    """All that a verdict says, to be compared."""
+    return dict(grade), dict(getattr(grade, "facts", {})), error_of(grade)
+
+
+def _shown(grade: Mapping[str, float]) -> str:
+    values, facts, error = told(grade)
+    return f"{values}" + f" {shown(facts)}" * bool(facts) + f" {shown(error)}" * bool(error)
 
 
 def check_hostile_responses(sample: Sample, report: Report) -> str:
@@ -138,45 +169,24 @@ def check_reference_answers(sample: Sample, report: Report) -> str:
     """The reference answer, where there is one, earns the highest reward."""
     high, num_references = sample.task.reward_range[1], 0
     for name, problems in sample.levels.items():
-        shares = []
-        for problem in problems:
-            if problem.answer:
-                shares.append(sample.share(problem, problem.answer))
-                if abs(shares[-1] - 1) > 1e-9:
-                    raise Flaw(
-                        f"the reference answer {shown(problem.answer)} of {shown(problem.prompt)} "
-                        f"earns {shares[-1] * high:g}, expected the highest reward, {high:g}"
-                    )
+        asked = [problem for problem in problems if problem.answer]
+        answers = [problem.answer for problem in asked]
+        for problem, grade in zip(asked, sample.grades(asked, answers), strict=True):
+            if error_of(grade) is not None:
+                raise Flaw(
+                    f"the verifier failed on the reference answer {shown(problem.answer)} of "
+                    f"{shown(problem.prompt)}: {shown(error_of(grade))}"
+                )
+        shares = sample.shares(asked, answers)
+        for problem, share in zip(asked, shares, strict=True):
+            if abs(share - 1) > 1e-9:
+                raise Flaw(
+                    f"the reference answer {shown(problem.answer)} of {shown(problem.prompt)} "
+                    f"earns {share * high:g}, expected the highest reward, {high:g}"
+                )
         report.levels[name]["reference"] = _mean(shares)
         num_references += len(shares)
     return f"{num_references} reference answers, each earns {high:g}"
-
-
-def check_baselines(sample: Sample, report: Report) -> str:
-    """What can be said without reading the question earns next to nothing."""
-    worst, limit = (0.0, ""), HIGH_FLOOR + 1 / math.sqrt(sample.num_problems)
-    for name, problems in sample.levels.items():
-        answers = Counter(problem.answer for problem in problems if problem.answer)
-        responses: dict[str, Callable[[Problem], str]] = {
-            "empty": lambda problem: "",
-            "echo": lambda problem: problem.prompt,
-            "don't know": lambda problem: "I don't know",
-        }
-        if answers:
-            constant, everything = answers.most_common(1)[0][0], " ".join(answers)
-            responses["constant"] = lambda problem, text=constant: text
-            responses["all answers"] = lambda problem, text=everything: text
-        for kind, respond in responses.items():
-            mean = _mean([sample.share(problem, respond(problem)) for problem in problems])
-            report.levels[name][kind] = mean
-            text = f"{kind!r}" + (f" ({shown(constant)})" if kind == "constant" else "")
-            worst = max(worst, (mean, f"{text} earns {mean:.2f} of the highest reward at {name!r}"))
-    message = f"{worst[1]}, expected at most {FLOOR}"
-    if worst[0] > limit:  # half, and two standard errors of a fair coin
-        raise Flaw(message)
-    if worst[0] > FLOOR:
-        raise Flaw(message, "warning")
-    return f"what answers nothing earns at most {worst[0]:.2f} of the highest reward"
 
 
 def _mean(values: Sequence[float]) -> float:

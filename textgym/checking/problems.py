@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -58,14 +58,35 @@ class Sample:
             return self.task.grade(problem, response)
         return self.task.grade_turns(problem, [response])
 
-    def share(self, problem: Problem, response: str) -> float:
-        """What a response earns in an environment, as a share of the highest reward."""
-        alphabet = self.task.alphabet
-        if alphabet is not None and not set(alphabet).issuperset(response):
-            return 0.0
-        grade = self.grade(problem, response)
-        reward = sum(weight * grade[name] for name, weight in self.task.rewards.items())
-        return reward / self.task.reward_range[1]
+    def grades(
+        self, problems: Sequence[Problem], responses: Sequence[str]
+    ) -> Sequence[Mapping[str, float]]:
+        """The task's own verdicts, all at once."""
+        if self.task.max_turns == 1:
+            return self.task.grade_many(problems, responses) if problems else []
+        return [self.grade(*pair) for pair in zip(problems, responses, strict=True)]
+
+    def shares(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
+        """What each response earns in an environment, as a share of the highest reward."""
+        alphabet, rewards = self.task.alphabet, self.task.rewards
+        legal = [alphabet is None or set(alphabet).issuperset(text) for text in responses]
+        triples = zip(problems, responses, legal, strict=True)
+        pairs = [(problem, text) for problem, text, ok in triples if ok]
+        grades = iter(self.grades([p for p, _ in pairs], [text for _, text in pairs]))
+        found = []
+        for ok in legal:
+            grade = next(grades) if ok else None
+            if grade is None or error_of(grade) is not None:
+                found.append(0.0)
+            else:
+                reward = sum(weight * grade[name] for name, weight in rewards.items())
+                found.append(reward / self.task.reward_range[1])
+        return found
+
+
+def error_of(grade: Mapping[str, float]) -> str | None:
+    """Why this is no verdict; None if it is one."""
+    return getattr(grade, "error", None)
 
 
 # ------------------------------------------------------------------ attributes

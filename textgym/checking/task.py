@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from textgym.checking import grades, problems
+from textgym.checking import baselines, grades, problems
 from textgym.checking.problems import Sample
 from textgym.checking.report import Report, shown
 from textgym.task import Task, as_index
@@ -25,10 +25,11 @@ STEPS: tuple[tuple[Callable[[Sample, Report], str], ...], ...] = (
         problems.check_room,
         grades.check_grades,
         grades.check_purity_of_grade,
+        grades.check_grade_many,
         grades.check_hostile_responses,
         grades.check_replies,
         grades.check_reference_answers,
-        grades.check_baselines,
+        baselines.check_baselines,
         grades.check_alphabet,
         grades.check_pickling,
     ),
@@ -46,7 +47,7 @@ def check_task(
 
     Args:
         task: the task.
-        num_problems: problems drawn at each level. Each is graded eight times, some of them more
+        num_problems: problems drawn at each level. Each is graded a dozen times, some of them more
             often: give fewer where a grade is slow.
         seed: another seed draws other problems.
         tokenizer: what `max_response_tokens` is counted in; see `textgym.load_tokenizer`.
