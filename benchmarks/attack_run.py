@@ -171,6 +171,8 @@ def _judge(batch: Sequence[Case], timeout: float, sandbox: Sandbox) -> Iterator[
         row |= {"passed": verdict.passed, "tests_passed": verdict.tests_passed}
         row |= {"error": verdict.error, "reason": verdict.reason[:200]}
         yield row | ({"wall": round(wall, 4)} if len(batch) == 1 else {})
+        if odd := unprintable(verdict):
+            yield {**row, "what": "raised", "error": f"{odd} cannot be written as UTF-8"}
     workers = sandbox.pool.num_workers
     yield {
         "what": "batch",
@@ -181,6 +183,18 @@ def _judge(batch: Sequence[Case], timeout: float, sandbox: Sandbox) -> Iterator[
         "cpu": round(time.process_time() - spent, 3),
         "late": round(wall - timeout * -(-len(batch) // workers), 3),
     }
+
+
+def unprintable(verdict: code.CodeVerdict) -> str:
+    """A text of a verdict that would break whoever logs it."""
+    texts = {"reason": verdict.reason, "stdout": verdict.stdout, "stderr": verdict.stderr}
+    texts |= {f"results[{i}]": f"{r.reason}{r.got}" for i, r in enumerate(verdict.results)}
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return name
+    return ""
 
 
 def tests_of(data: dict[str, Any]) -> Any:

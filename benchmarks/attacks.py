@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import platform
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,19 @@ CLASSES = (
     *("hangs", "bombs", "files", "network", "processes", "exits"),
     *("hostile_objects", "forging", "protocol", "syscalls", "crashes", "state"),
 )
-FORMS = ("call", "assert", "split", "map", "mutation", "stdio")
+FORMS = ("call", "assert", "split", "map", "mutation", "imports", "kinds", "stdio")
 HANG_TIMEOUT = 0.3  # seconds: the deadline of programs marked `hang`
 TIMEOUT = 1.0
 
 # What solve(3), solve(10) and solve(7) should return. No program can work that out.
 HIDDEN = {3: 71933, 10: 20641, 7: 94208}
+
+# Expected values of every kind that tests may hold; programs that know them not return others.
+KINDS = (
+    *(1j, 2.5, 1e300, 10**50, Decimal("1.5"), Fraction(1, 3), "text", b"xy", range(3)),
+    *({1, 2}, frozenset({3}), {"a": 1}, {1.5: [2]}, (1, 2), [1, [2]], deque([1, 2])),
+)
+NUM_HOSTILE = 40  # solve(0), solve(1), ... of the form "kinds"
 
 CHARACTERS = {
     **{"NUL": "\0", "SURROGATE": "\ud800", "BOM": "\ufeff", "NBSP": "\xa0", "ESC": "\x1b"},
@@ -127,6 +137,9 @@ def tests_of_function(form: str, expected: Mapping[Any, Any]) -> dict[str, Any]:
     """Tests of `solve(x) == expected[x]` in one of FORMS."""
     if form == "call":
         return {"entry_point": "solve", "cases": [((x,), y) for x, y in expected.items()]}
+    if form == "kinds":
+        cases = [((index,), kind) for index in range(NUM_HOSTILE) for kind in KINDS]
+        return {"entry_point": "solve", "cases": cases}
     if form == "stdio":
         return {"stdio": [(f"{x}\n", f"{y}\n") for x, y in expected.items()]}
     if form == "assert":
@@ -149,6 +162,8 @@ def tests_of_function(form: str, expected: Mapping[Any, Any]) -> dict[str, Any]:
             "        assert pair[0] == pair[1]",
             "check(solve)",
         ]
+    elif form == "imports":  # leans on the program's import of math, as some of MBPP's tests do
+        lines = [f"assert math.isclose(solve({x!r}), {y!r})" for x, y in expected.items()]
     elif form == "mutation":
         lines = [
             "def check(candidate):",
