@@ -11,7 +11,6 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,7 @@ def _train(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     level = {} if difficulty is None else {"difficulty": difficulty}
     policy = load_policy("tiny")
-    start = time.process_time()
     warmed_up = warm_up(policy, gym.make(env_id, **level), target, tell=lambda line: None)
-    warm_up_seconds = time.process_time() - start
     before = _success(policy, env_id, level)
     config = PPOConfig(seed=seed, num_iterations=num_iterations)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +77,6 @@ def _train(
         "cpu_seconds": round(trainer.cpu_seconds, 1),
         "seconds": round(trainer.seconds, 1),
         "warm_up": warmed_up,
-        "warm_up_cpu_seconds": round(warm_up_seconds, 1),
         "success_before": before[0],
         "success_after": (after := _success(policy, env_id, level))[0],
         "greedy_before": before[1],

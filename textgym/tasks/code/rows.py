@@ -50,8 +50,8 @@ LAYOUTS = (
 )
 """The layouts known. LiveCodeBench's own tests are pickled, so it is read in APPS' layout."""
 
-MAX_CASES = 1000
-"""Test cases of an APPS row that are run: the first ones."""
+MAX_CASES = 100
+"""Test cases of an APPS row that are run, the first ones: each takes a process of its own."""
 
 
 class Rows:

@@ -84,11 +84,11 @@ class TextCode(Task):
     ## Arguments
     `dataset`: a file, folder or name on the hub, see `textgym.data_sets`; `subset`: which
     configuration of one on the hub; `fields`: which column holds what, such as
-    `{"prompt": "question"}`, where the columns have other names. `timeout` (seconds, for all tests
-    together) and `memory_mb`: what a program may use. `sandbox`: "auto", the strongest isolation
-    that this machine offers; see `textgym.grading.sandbox` for the others. Making the environment
-    fails where there is none. `difficulty`: a level of the table; "expression" unless told
-    otherwise; a data set has no levels.
+    `{"prompt": "question"}`, where the columns have other names. `timeout` (seconds for all tests
+    together; 3, or 10 with a data set) and `memory_mb` (512): what a program may use. `sandbox`:
+    "auto", the strongest isolation that this machine offers; see `textgym.grading.sandbox` for the
+    others. Making the environment fails where there is none. `difficulty`: a level of the table;
+    "expression" unless told otherwise; a data set has no levels.
 
     ## Difficulties
     Questions are counted by what the function does: by its results for 16 fixed inputs. The last
@@ -126,9 +126,11 @@ class TextCode(Task):
         subset: str | None = None,
         fields: Mapping[str, str] | None = None,
         sandbox: str = "auto",
-        timeout: float = 3.0,
+        timeout: float | None = None,
         memory_mb: int = 512,
     ) -> None:
+        if timeout is None:
+            timeout = 3.0 if dataset is None else 10.0
         if timeout <= 0 or memory_mb <= 0:
             raise ValueError(
                 f"timeout is {timeout} and memory_mb {memory_mb}, expected positive numbers"
