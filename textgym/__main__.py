@@ -16,7 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 import textgym
 from textgym.checking.report import table
 from textgym.core import RLEnvironment, StepResult
-from textgym.grading.sandbox import SandboxUnavailable
+from textgym.grading.sandbox import LADDER, Sandbox, SandboxUnavailable
 from textgym.registration import find_spec, make_env, task_class, task_specs
 
 _REASONS = {
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", metavar="{list,play,check}")
+    commands = parser.add_subparsers(title="commands", metavar="{list,play,check,check-sandbox}")
     parser.set_defaults(command=None)
 
     def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> Callable:
@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     argument("id", help="environment, such as TextMath-v0 or my_package:MyTask-v0")
     argument("--problems", type=_count, default=500, help="problems drawn a level (default: 500)")
     argument("--seed", type=int, default=0, help="draw other problems (default: 0)")
+
+    add("check-sandbox", _check_sandbox, "try what isolates untrusted programs on this machine")
     return parser
 
 
@@ -197,6 +199,25 @@ def _check(options: argparse.Namespace) -> int:
     )
     print(*reports, sep="\n\n")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _check_sandbox(options: argparse.Namespace) -> int:
+    """A line for each way to isolate programs, the one that is used first of those that hold."""
+    rows, best = [("isolation", "here", "use")], ""
+    choices = [{"rung": rung} for rung in LADDER] + [{"backend": "bubblewrap"}]
+    for choice in choices:
+        name = choice.get("rung", "bubblewrap")
+        try:
+            sandbox = Sandbox(workers=1, **choice)
+        except SandboxUnavailable as error:
+            rows.append((name, "no", next(iter(error.reasons.values()))))
+            continue
+        sandbox.close()
+        best = best or name
+        use = 'sandbox="bubblewrap"' if name == "bubblewrap" else "default" * (best == name)
+        rows.append((sandbox.isolation, "yes", use))
+    print(table(rows))
+    return 0 if best in LADDER else 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +10,19 @@ from typing import Any
 
 from textgym.grading.asserts import Plan, plan_tests
 from textgym.grading.isolation import wire
-from textgym.grading.pool import MIB, Child, Ended, Launch, Steps
+from textgym.grading.pool import LIMITS, MAX_REASON, MIB, Child, Ended, Launch, Steps, tail
 from textgym.grading.sandbox import Sandbox, default_sandbox
 from textgym.grading.values import NotPlain, compares, equal
 
 KIB = 1 << 10
 MAX_PROGRAM = 1 << 20
 """Characters of a program; a longer one fails."""
-_TAIL, _REASON = 2000, 400
-"""Characters kept of what a program writes, and of a reason."""
-_LIMITS = {"time": "out of time", "output": "wrote too much", "replies": "returned too much"}
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(frozen=True)
-class CaseResult:
+class TestResult:
     """One test's verdict: whether it passed; if not, why, and what the program returned."""
 
     passed: bool
@@ -51,7 +47,7 @@ class CodeVerdict:
 
     passed: bool
     tests_passed: float
-    results: tuple[CaseResult, ...]
+    results: tuple[TestResult, ...]
     error: str | None = None
     reason: str = ""
     stdout: str = ""
@@ -149,11 +145,11 @@ class AssertTests:
         if outcome.error:
             return _failed(plan.num_tests, outcome.error)
         tester, candidate = outcome.children
-        replies = _replies(tester)
-        missing = replies.get("load") or _ending(tester if tester.stopped else candidate)
+        replies = tester.answers()
+        missing = replies.get("load") or (tester if tester.stopped else candidate).ending()
         results = [_result(replies.get(index), missing) for index in range(plan.num_tests)]
         if "late" in replies and results[-1].passed:
-            results[-1] = CaseResult(False, replies["late"])
+            results[-1] = TestResult(False, replies["late"])
         return _verdict(results, candidate)
 
 
@@ -182,11 +178,11 @@ class StdioTests:
         """Grade a program, see textgym.grading.pool."""
         if len(program) > MAX_PROGRAM:
             return _too_long(len(self.cases))
-        results: list[CaseResult] = []
+        results: list[TestResult] = []
         first: Ended | None = None
         for stdin, expected in self.cases:
             if seconds <= 0:
-                results.append(CaseResult(False, _LIMITS["time"]))
+                results.append(TestResult(False, LIMITS["time"]))
                 continue
             child = Child(
                 {"mode": "script", "program": program},
@@ -233,8 +229,8 @@ def _call_steps(
     if outcome.error:
         return _failed(len(calls), outcome.error)
     (ended,) = outcome.children
-    replies = _replies(ended)
-    missing = replies.get("load") or _ending(ended)
+    replies = ended.answers()
+    missing = replies.get("load") or ended.ending()
     results = [
         _result(replies.get(index), missing, partial(agree, expected=value))
         for index, value in enumerate(expected)
@@ -242,58 +238,36 @@ def _call_steps(
     return _verdict(results, ended)
 
 
-def _replies(ended: Ended) -> dict[Any, Any]:
-    """Replies by index, and by name what speaks for all. The first of each counts."""
-    found: dict[Any, Any] = {}
-    for reply in ended.replies:
-        if isinstance(reply, dict):
-            if type(reply.get("i")) is int:
-                found.setdefault(reply["i"], reply)
-            for name in ("load", "late", "x"):
-                if isinstance(reply.get(name), str):
-                    found.setdefault(name, reply[name][:_REASON])
-    return found
-
-
-def _ending(ended: Ended) -> str:
-    """Why a test has no result."""
-    if ended.stopped:
-        return _LIMITS[ended.stopped]
-    if os.WIFSIGNALED(ended.status):
-        return f"the program was ended by signal {os.WTERMSIG(ended.status)}"
-    return f"the program ended early, with exit code {os.WEXITSTATUS(ended.status)}"
-
-
 def _result(
     reply: dict | None, missing: str, agrees: Callable[..., bool] | None = None
-) -> CaseResult:
+) -> TestResult:
     """The result that a reply tells; without `agrees` its own word counts."""
     if reply is None:
-        return CaseResult(False, missing)
+        return TestResult(False, missing)
     if "v" not in reply:
         if agrees is not None and agrees(NotPlain(reply.get("truth") is True)):
-            return CaseResult(True)
+            return TestResult(True)
         reason = reply.get("x")
-        return CaseResult(False, reason[:_REASON] if isinstance(reason, str) else "no value")
+        return TestResult(False, reason[:MAX_REASON] if isinstance(reason, str) else "no value")
     if agrees is None:
-        return CaseResult(reply["v"] is True)
+        return TestResult(reply["v"] is True)
     try:
         value = wire.decode(reply["v"])
         if agrees(value):
-            return CaseResult(True)
-        return CaseResult(False, "wrong value", _short(value))
+            return TestResult(True)
+        return TestResult(False, "wrong value", _short(value))
     except (wire.NotPlain, RecursionError) as error:
-        return CaseResult(False, str(error))
+        return TestResult(False, str(error))
 
 
-def _printed(ended: Ended, expected: str) -> CaseResult:
+def _printed(ended: Ended, expected: str) -> TestResult:
     printed = ended.stdout.decode(errors="replace")
-    error = _replies(ended).get("x")
+    error = ended.answers().get("x")
     if ended.stopped or error or ended.status:
-        return CaseResult(False, error or _ending(ended), _short(printed))
+        return TestResult(False, error or ended.ending(), _short(printed))
     if _normal(printed) == _normal(expected):
-        return CaseResult(True)
-    return CaseResult(False, "wrong output", _short(printed))
+        return TestResult(True)
+    return TestResult(False, "wrong output", _short(printed))
 
 
 def _short(value: Any) -> str:
@@ -312,15 +286,15 @@ def _normal(text: str) -> list[str]:
 
 
 def _failed(count: int, error: str) -> CodeVerdict:
-    return CodeVerdict(False, 0.0, (CaseResult(False, "not run"),) * count, error)
+    return CodeVerdict(False, 0.0, (TestResult(False, "not run"),) * count, error)
 
 
 def _too_long(count: int) -> CodeVerdict:
     reason = f"the program is longer than {MAX_PROGRAM} characters"
-    return CodeVerdict(False, 0.0, (CaseResult(False, reason),) * count, reason=reason)
+    return CodeVerdict(False, 0.0, (TestResult(False, reason),) * count, reason=reason)
 
 
-def _verdict(results: Sequence[CaseResult], ended: Ended) -> CodeVerdict:
+def _verdict(results: Sequence[TestResult], ended: Ended) -> CodeVerdict:
     num_passed = sum(result.passed for result in results)
     first = next((result for result in results if not result.passed), None)
     return CodeVerdict(
@@ -328,8 +302,8 @@ def _verdict(results: Sequence[CaseResult], ended: Ended) -> CodeVerdict:
         tests_passed=num_passed / len(results),
         results=tuple(results),
         reason="" if first is None else first.reason,
-        stdout=ended.stdout[-4 * _TAIL :].decode(errors="replace")[-_TAIL:],
-        stderr=ended.stderr[-4 * _TAIL :].decode(errors="replace")[-_TAIL:],
+        stdout=tail(ended.stdout),
+        stderr=tail(ended.stderr),
     )
 
 

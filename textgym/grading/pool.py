@@ -22,9 +22,13 @@ from typing import Any, TypeVar
 MIB = 1 << 20
 MAX_RETRIES = 2
 """Attempts on a fresh worker after the machinery, not the program, has failed."""
-_START_SECONDS = 60.0
+_START_SECONDS, _CLOSE_SECONDS = 60.0, 0.5
 END_SECONDS = 10.0
 """Longest wait for a fork-server to start, and to end its children, before it counts as dead."""
+
+LIMITS = {"time": "out of time", "output": "wrote too much", "replies": "returned too much"}
+MAX_REASON, _TAIL = 400, 2000
+"""Characters kept of a reason, and of what a program writes."""
 
 T = TypeVar("T")
 
@@ -83,6 +87,26 @@ class Ended:
     status: int = 0
     stopped: str = ""
 
+    def answers(self) -> dict[Any, Any]:
+        """Replies by index, and by name the texts that speak for all. The first of each counts."""
+        found: dict[Any, Any] = {}
+        for reply in self.replies:
+            if isinstance(reply, dict):
+                if type(reply.get("i")) is int:
+                    found.setdefault(reply["i"], reply)
+                for name in ("load", "late", "x"):
+                    if isinstance(reply.get(name), str):
+                        found.setdefault(name, reply[name][:MAX_REASON])
+        return found
+
+    def ending(self) -> str:
+        """How it ended, for where something is missing that it should have said."""
+        if self.stopped:
+            return LIMITS[self.stopped]
+        if os.WIFSIGNALED(self.status):
+            return f"the program was ended by signal {os.WTERMSIG(self.status)}"
+        return f"the program ended early, with exit code {os.WEXITSTATUS(self.status)}"
+
 
 @dataclass
 class Outcome:
@@ -97,6 +121,11 @@ class Outcome:
     children: list[Ended]
     error: str | None = None
     seconds: float = 0.0
+
+
+def tail(output: bytes) -> str:
+    """The end of what a program wrote, as text."""
+    return output[-4 * _TAIL :].decode(errors="replace")[-_TAIL:]
 
 
 Steps = Generator[Launch, Outcome, T]
@@ -168,13 +197,16 @@ class Worker:
     def close(self) -> None:
         """End it and all its children; in a fork of the owner, only forget it."""
         self.control.close()
-        for stream in (self._process.stdout, self._process.stderr):
-            stream.close()
         if os.getpid() == self._owner:
-            self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(_CLOSE_SECONDS)  # it tidies up when the line is cut
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         else:
             self._process.returncode = 0  # not ours: keep Popen's destructor quiet
+        for stream in (self._process.stdout, self._process.stderr):
+            stream.close()
 
 
 class Pool:

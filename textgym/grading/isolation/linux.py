@@ -20,9 +20,11 @@ CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+_CAPABILITY_VERSION = 0x20080522
 
 _NUMBERS = {  # x86_64, aarch64
     "pivot_root": (155, 41),
+    "capget": (125, 90),
     "capset": (126, 91),
     "seccomp": (317, 277),
     "landlock_create_ruleset": (444, 444),
@@ -76,9 +78,17 @@ def unmount(target: str) -> None:
     check(_libc.umount2(target.encode(), MNT_DETACH), f"umount {target}")
 
 
+def capabilities() -> int:
+    """The capabilities that this process may use, a bit each. Raises OSError."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; low words, then high
+    syscall("capget", header, sets)
+    return sets[1] | sets[4] << 32
+
+
 def set_capabilities(mask: int) -> None:
     """Keep these capabilities (a bit each) and no others. Raises OSError."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     syscall("capset", header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0))
 

@@ -37,7 +37,7 @@ class Lockdown:
     def __init__(self, rung: str, readable: Sequence[str]) -> None:
         self.rung = rung
         self._uids = _unused_ids() if os.geteuid() == 0 else ()
-        self._temporary = self._landlock = self._filter = None
+        self._world = self._landlock = self._filter = None
         self._server = os.getpid()
         self.home = "/"
         self._shared_limits()
@@ -50,13 +50,13 @@ class Lockdown:
         self._is_root = os.geteuid() == 0
         self._high_id = self._drop_to_id_works()
         if rung == "namespaces":
-            self._temporary = namespaces.enter(readable)
-            self.home = self._temporary.path
-        linux.set_capabilities(_CAPABILITIES if self._is_root or rung == "namespaces" else 0)
+            self._world = namespaces.enter(readable)
+            self.home = self._world.path
+        linux.set_capabilities(_CAPABILITIES & linux.capabilities())
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)  # /proc/<pid> and ptrace are closed to its own user
         if rung != "seccomp":
-            writable = [self.home] if self._temporary else []
+            writable = [self.home] if self._world else []
             self._landlock = landlock.Ruleset(readable, writable, ["/dev/null"])
         os.chdir(self.home)
         seccomp.restrict_server(files=rung != "seccomp")
@@ -130,8 +130,13 @@ class Lockdown:
 
     def clean(self) -> None:
         """After a child's end: nothing that it left behind meets the next one. Raises OSError."""
-        if self._temporary is not None:
-            self._temporary.clean()
+        if self._world is not None:
+            self._world.clean()
+
+    def end(self) -> None:
+        """End what was started for the children."""
+        if self._world is not None:
+            self._world.end()
 
 
 def _unused_ids() -> tuple[int, ...]:

@@ -26,7 +26,7 @@ _KEPT = {
 """Flags of a mount that a user namespace may not take off, as statvfs and as mount name them."""
 
 
-def enter(readable: Sequence[str]) -> Temporary:
+def enter(readable: Sequence[str]) -> World:
     """Move into new namespaces, in whose file system there are `readable` and an empty /tmp.
 
     Children that are forked from now on are in a process namespace whose first process ends when
@@ -36,7 +36,7 @@ def enter(readable: Sequence[str]) -> Temporary:
         readable: absolute paths of folders, mounted read-only in their places.
 
     Returns:
-        The writable folder: /tmp, or another where the library itself lies in /tmp.
+        What the fork-server looks after. Its folder is /tmp, or another if the library is there.
 
     Raises:
         OSError: the kernel, or a policy, does not let this user do so.
@@ -59,8 +59,8 @@ def enter(readable: Sequence[str]) -> Temporary:
         if not any(path.startswith(f"{place}/") for path in readable)
     )
     _build_root(readable, temporary)
-    _start_first_process()
-    return Temporary(temporary)
+    first = _start_first_process()
+    return World(temporary, first)
 
 
 def _build_root(readable: Sequence[str], temporary: str) -> None:
@@ -93,10 +93,11 @@ def _build_root(readable: Sequence[str], temporary: str) -> None:
     linux.mount("none", "/", None, linux.MS_REMOUNT | linux.MS_RDONLY | plain, "mode=755")
 
 
-def _start_first_process() -> None:
+def _start_first_process() -> int:
     """Fork the namespace's process 1, which only waits; when it ends, the kernel kills the rest."""
     parent = os.getpid()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         try:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() not in (0, parent):
@@ -106,18 +107,25 @@ def _start_first_process() -> None:
                 signal.pause()
         finally:
             os._exit(1)
+    return pid
 
 
-class Temporary:
-    """The writable folder of the children, in memory; made anew when one has left anything in it.
+class World:
+    """The children's world: a writable folder, in memory, and their first process.
 
     Args:
-        path: where it is.
+        path: of the folder.
+        first: process id.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, first: int) -> None:
+        self.path, self._first = path, first
         self._mount()
+
+    def end(self) -> None:
+        """End the first process, and with it all others."""
+        os.kill(self._first, signal.SIGKILL)
+        os.waitpid(self._first, 0)
 
     def _mount(self) -> None:
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
@@ -126,7 +134,7 @@ class Temporary:
         self._changed = os.stat(self.path).st_ctime_ns
 
     def clean(self) -> None:
-        """Leave nothing of the last child to the next one. Raises OSError."""
+        """Make the folder anew if a child has left anything in it. Raises OSError."""
         # The time of change tells what a listing does not: permissions and attributes.
         if os.listdir(self.path) or os.stat(self.path).st_ctime_ns != self._changed:
             linux.unmount(self.path)

@@ -14,6 +14,7 @@ nothing of one submission is in the memory of the next. Spoken to over a socket,
 from __future__ import annotations
 
 import array
+import datetime
 import fcntl
 import gc
 import importlib
@@ -96,9 +97,12 @@ def _preload(modules: Sequence[str]) -> None:
     sys.modules["_hashlib"] = sys.modules["_ssl"] = None
     for name in (*PRELOADED.split(), *modules):
         importlib.import_module(name)
-    for name in ("random", "decimal", "datetime"):  # load what they load at first use
-        importlib.import_module(name)
-    __import__("datetime").datetime.strptime("2000-01-01", "%Y-%m-%d")
+    # And what they load at first use.
+    for name in modules:
+        module = sys.modules[name]
+        for attribute in getattr(module, "__all__", ()):
+            getattr(module, attribute, None)
+    datetime.datetime.strptime("2000-01-01", "%Y-%m-%d")
     "".encode("idna")
 
 
@@ -142,6 +146,7 @@ class Server:
                     return
         finally:
             self._collect()
+            self._lockdown.end()
 
     def _receive(self) -> tuple[bytes, list[int]]:
         message, ancillary, _, _ = self._control.recvmsg(64, socket.CMSG_SPACE(4 * 16))
