@@ -44,23 +44,23 @@ def mean(id: str, problems, respond) -> float:
 
 @ALL
 def test_the_reference_earns_full_marks(id: str, level: str) -> None:
-    assert mean(id, draw(id, level, 150), lambda p: p.answer) == 1.0
+    assert mean(id, draw(id, level, 100), lambda p: p.answer) == 1.0
 
 
 @ALL
 def test_responses_that_answer_nothing_earn_next_to_nothing(id: str, level: str) -> None:
-    problems = draw(id, level, 150, seed=1)
+    problems = draw(id, level, 50, seed=1)
     answers = list(dict.fromkeys(problem.answer for problem in problems))
     assert mean(id, problems, lambda p: "") == 0.0
     assert mean(id, problems, lambda p: "I don't know") == 0.0
     assert mean(id, problems, lambda p: p.prompt) <= 0.02
-    assert mean(id, problems, lambda p: ", ".join(answers[:8])) == 0.0
+    assert mean(id, problems, lambda p: ", ".join(answers[:6])) == 0.0
     assert mean(id, problems, lambda p: ", ".join(re.findall("[0-9]+", p.prompt))) <= 0.02
 
 
 @ALL
 def test_no_part_of_the_prompt_is_an_answer_to_it(id: str, level: str) -> None:
-    problems = draw(id, level, 100, seed=2)
+    problems = draw(id, level, 50, seed=2)
     assert mean(id, problems, lambda p: p.prompt.strip(" =:?")) <= 0.02
     # The expression between the words: the longest run without a blank.
     assert mean(id, problems, lambda p: max(re.split("[ :=?]+", p.prompt), key=len)) <= 0.02
@@ -133,7 +133,7 @@ def test_one_generator_state_gives_one_problem(id: str, level: str) -> None:
 @pytest.mark.parametrize("form", ["boxed", "hash", "any"])
 def test_every_answer_format_takes_the_reference_in_it(id: str, level: str, form: str) -> None:
     task, rng = load_task(id, answer_format=form), np.random.default_rng(4)
-    for _ in range(10):
+    for _ in range(4):
         problem = task.draw(rng, task.difficulty_index(level))
         grade = task.grade(problem, f"Let me think.\n{problem.answer}")
         if form != "any":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from textgym.grading.expressions.cleaning import clean
@@ -82,6 +83,20 @@ def _amount(amount: Rational, unit: str, asked: str, answer: Rational) -> Proble
     return _convert(f"{decimal(amount)} {unit} = ? {asked}: ", answer, asked)
 
 
+def _either_way(
+    choose: Choices,
+    units: Sequence[tuple[str, str, Rational]],
+    bounds: tuple[int, int],
+    divisors: Sequence[int],
+) -> Problem:
+    """An amount of a large unit in a small one, or the other way round."""
+    large, small, size = choose.one_of(units)
+    amount = Fraction(choose.between(*bounds), choose.one_of(divisors))
+    if choose.below(2):
+        return _amount(amount, large, small, amount * size)
+    return _amount(amount * size, small, large, amount)
+
+
 # ------------------------------------------------------------------- one quantity
 
 
@@ -113,11 +128,7 @@ def mixed_time(choose: Choices) -> Problem:
 
 def imperial(choose: Choices) -> Problem:
     """Miles, yards, feet, inches, pounds, gallons; inches and feet in centimetres."""
-    large, small, size = choose.one_of(IMPERIAL)
-    amount = Fraction(choose.between(2, 120), choose.one_of((1, 1, 2, 4)))
-    if choose.below(2):
-        return _amount(amount, large, small, amount * size)
-    return _amount(amount * size, small, large, amount)
+    return _either_way(choose, IMPERIAL, (2, 120), (1, 1, 2, 4))
 
 
 def mixed_imperial(choose: Choices) -> Problem:
@@ -132,20 +143,12 @@ def mixed_imperial(choose: Choices) -> Problem:
 
 def area_volume(choose: Choices) -> Problem:
     """An area or a volume."""
-    large, small, size = choose.one_of(AREA_VOLUME)
-    amount = Fraction(choose.between(1, 400), choose.one_of((1, 1, 4, 10)))
-    if choose.below(2):
-        return _amount(amount, large, small, amount * size)
-    return _amount(amount * size, small, large, amount)
+    return _either_way(choose, AREA_VOLUME, (1, 400), (1, 1, 4, 10))
 
 
 def rate(choose: Choices) -> Problem:
     """A speed, a density or a flow."""
-    one, other, size = choose.one_of(RATES)
-    amount = Fraction(choose.between(1, 300), choose.one_of((1, 2, 4)))
-    if choose.below(2):
-        return _amount(amount, one, other, amount * size)
-    return _amount(amount * size, other, one, amount)
+    return _either_way(choose, RATES, (1, 300), (1, 2, 4))
 
 
 def temperature(choose: Choices) -> Problem:
