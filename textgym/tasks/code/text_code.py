@@ -181,9 +181,11 @@ def _grade(program: str, target: Target, verdict: CodeVerdict) -> Grade:
         "syntax": float(not verdict.reason.startswith(SYNTAX_ERRORS)),
         "brevity": shortness if verdict.passed else 0.0,
     }
-    got = next((result.got for result in verdict.results if not result.passed), "")
+    reason = verdict.reason
+    if reason.startswith("wrong"):
+        reason += ": " + next(result.got for result in verdict.results if not result.passed)
     facts = {
-        "reason": _plain(f"{verdict.reason}: {got}" if got else verdict.reason),
+        "reason": _plain(reason),
         "tests": len(verdict.results),
         "tests_passed": sum(result.passed for result in verdict.results),
         "stdout": _plain(verdict.stdout),
