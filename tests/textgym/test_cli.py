@@ -34,7 +34,7 @@ def test_list_shows_the_built_in_ids_their_levels_and_rewards() -> None:
     header, *rows = result.stdout.splitlines()
     assert header.split() == ["id", "what", "tokens", "rewards", "levels"]
     row = next(row for row in rows if row.split()[0] == "TextMath-v0")
-    assert "Answer an arithmetic question" in row and "correct 1" in row
+    assert "Answer a question of arithmetic" in row and "correct 1, format 0" in row
     assert row.endswith(", ".join(textgym.tasks.TextMath.difficulties))
 
 
@@ -72,8 +72,11 @@ def test_play_pays_right_answers_and_tells_the_reference_answer() -> None:
     )
     assert result.returncode == 0, result.stderr
     first, second, score = result.stdout.split("\n\n")
-    assert answers[0].prompt in first and "reward 1 (correct 1); a complete response" in first
-    assert answers[1].prompt in second and "reward 0 (correct 0)" in second
+    assert (
+        answers[0].prompt in first
+        and "reward 1 (correct 1, format 1); a complete response" in first
+    )
+    assert answers[1].prompt in second and "reward 0 (correct 0, format 1)" in second
     assert f"reference answer: {answers[1].answer}" in second
     assert score == "score: 1 of 2 in 2 episodes\n"
 

@@ -21,8 +21,7 @@ _hash = re.compile(r"####[ \t]*([^\n]*)")
 _says = re.compile(
     r"\b(?:final |correct |right )?(?:answers?|result|solution|option|choice)\b"
     r"[ \t]*(?:\([^()\n]{0,40}\))?[ \t]*"
-    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)"
-    r"\s{0,4}([^\n]*)",
+    r"(?:(?:(?:is|are|would be|will be|must be|comes out to|equals)\b|=)[ \t]*:?|:)\s{0,4}",
     re.IGNORECASE,
 )
 _end_of_sentence = re.compile(
@@ -78,9 +77,10 @@ def marked_answer(response: str) -> Extraction | None:
     if tags:
         return Extraction(tags[-1].strip(), "tag")
     tail = _on_one_line(response[-WINDOW:])
-    sayings = _says.findall(tail.replace("**", "").replace("__", ""))
+    tail = tail.replace("**", "").replace("__", "")
+    sayings = list(_says.finditer(tail))
     if sayings:
-        text = _sentence(sayings[-1])
+        text = _sentence(tail[sayings[-1].end() :].partition("\n")[0])
         if text:
             return Extraction(text, "says")
     return None
@@ -107,7 +107,8 @@ def last_expression(response: str) -> Extraction:
         return NONE
     numbers = found[-1]
     before = re.findall(r"[a-z']+", line[: numbers.start()].lower())[-3:]
-    if DENIALS.intersection(before):
+    after = re.findall(r"[a-z']+", line[numbers.end() :].lower())[:4]
+    if DENIALS.intersection(before) or DENIALS.intersection(after):
         return NONE
     return Extraction(numbers[0].strip(), "last")
 

@@ -79,7 +79,7 @@ def _node(text: str) -> Node:
 def _value(node: Node) -> Node:
     if is_equation(node):
         return value_of(node)
-    if isinstance(node, Relation) and set(node.operators) <= {"=", "≈"}:
+    if isinstance(node, Relation) and set(node.operators) <= {"=", "≈", "∈"}:
         return node.sides[-1]
     return node
 

@@ -101,7 +101,7 @@ def extract_answer(response: str) -> Extraction:
         return NONE
     if len(text) <= MAX_CHARACTERS:
         reading = read(text)
-        if not reading.is_text or (len(text.split()) <= MAX_WORDS and not _has_digits(text)):
+        if not reading.is_text or (len(text.split()) <= MAX_WORDS and _is_plain(text)):
             return Extraction(text, "whole")
     return last_expression(response)
 
@@ -116,8 +116,9 @@ def _fraction(match: re.Match[str]) -> Fraction | int | None:
     return Fraction(int(match[1]), denominator) if denominator else None
 
 
-def _has_digits(text: str) -> bool:
-    return any(character.isdigit() for character in text)
+def _is_plain(text: str) -> bool:
+    """Whether a text is one line without figures and formulas."""
+    return not any(c.isdigit() or c in "$\n" for c in text) and "\\[" not in text
 
 
 @lru_cache(maxsize=4096)

@@ -224,8 +224,11 @@ class AtomParser:
             self.bars -= 1
             self.depth -= 1
             return Call("abs", (inner,))
-        bars, self.bars = self.bars, 0
+        bars, self.bars = self.bars, int(left == "\\{")  # where x | y is no product with |y|
         inner = None if self.at(*CLOSING[left]) else self.listing()
+        if left == "{" and (operator := self.accept("over", "choose")):
+            pair = (inner, self.listing())
+            inner = Quotient(*pair) if operator == "over" else Call("binomial", pair)
         if left in ("\\{", "{") and self.at("|", ":") and isinstance(inner, Symbol | Relation):
             self.take()
             inner = self.listing()  # {x | x > 3} says what x > 3 says

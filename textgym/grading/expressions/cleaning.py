@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from textgym.grading.expressions.phrases import written_out
 from textgym.grading.expressions.tree import OutOfBounds
 
 MAX_CHARACTERS = 4000
@@ -51,7 +52,9 @@ _REMOVED = re.compile(
 _blank = re.compile(
     r"(?<!\\)\\(?:(?:q?quad|thinspace|enspace|hspace\{[^{}]*\})(?![a-zA-Z])|[;:,>\s])|~"
 )
-_fraction = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_fraction = re.compile(r"\\(?:[dtcsx]|nice)frac(?![a-zA-Z])")
+_old_font = re.compile(r"\\(?:bf|it|rm|tt|sf|em|bfseries)(?![a-zA-Z])")
+_font_of_formula = re.compile(r"\\(?:math(?:bf|rm|it|sf|tt)|text(?:bf|it)?|bm)\s*(?=\{\s*[\\(\d])")
 _short_fraction = re.compile(r"\\(frac|binom)\s*(\d|[a-zA-Z](?![a-zA-Z]))\s*(\d|[a-zA-Z])")
 _half_fraction = re.compile(r"\\(frac|binom)\s*(\d)\s*(?=[{\\])")
 _late_fraction = re.compile(r"(\\(?:frac|binom)\{[^{}]*\})\s*(\d)")
@@ -62,16 +65,13 @@ _spaced_thousands = re.compile(
 _blank_thousands = re.compile(
     r"(?<![\d.,/^_\w] )(?<![\d.,/^_\w])(\d{1,3})((?: \d{3})+)(?![\d/]| \d|\\frac)"
 )
-_repeating = re.compile(r"(\d*)\.(\d*)\\overline\s*\{?(\d+)\}?")
+_repeating = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
 
 
 _bold = re.compile(r"(?<![\w)}\]])\*\*([^*\n]+)\*\*(?![\w(])")
-_times = re.compile(r"(?<=\d) +[xX] +(?=\d)")
-_odds = re.compile(r"^\s*(\d+) to (\d+)\s*$")
 _named_figure = re.compile(
     r"\\(?:overline|overrightarrow|vec|widehat|angle|triangle|measuredangle)\s*\{?([A-Z]{2,4})\}?"
 )
-_half_of_day = re.compile(r"\b([ap])\.\s?m\b\.?", re.IGNORECASE)
 _unit_quotient = re.compile(
     r"(?<=[\d}]) ((?:k?m|c?m|k?g|mi|ft|L|mL)(?:\^\{?\d\}?)?"
     r"/(?:s|h|hr|min|sec|m|L|mL|k?g|c?m)(?:\^\{?\d\}?)?)$"
@@ -93,13 +93,10 @@ def clean(text: str) -> str:
     if "**" in text:
         text = _bold.sub(r"\1", text).replace("**", "^")
     text = _without_delimiters(text)
+    text = written_out(text.strip())
     if " " in text:
-        text = _times.sub("*", text)
-        text = _odds.sub(r"\1:\2", text)
         text = _blank_thousands.sub(_join_digits, text)
         text = _unit_quotient.sub(r" \\text{\1}", text)
-    if "." in text:
-        text = _half_of_day.sub(r"\1m", text)
     return text.strip()
 
 
@@ -119,19 +116,27 @@ def _vulgar_fraction(match: re.Match[str]) -> str:
 
 
 def _clean_latex(text: str) -> str:
-    text = text.replace("\\$", "\\dollar ").replace("\\%", "%").replace("\\&", " and ")
+    text = (
+        text.replace("+/-", "\\pm ")
+        .replace("\\$", "\\dollar ")
+        .replace("\\%", "%")
+        .replace("\\&", " and ")
+    )
     text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
     text = _spaced_thousands.sub(_join_digits, text)
-    if "\\overline" in text:
+    if "\\overline" in text or "\\bar" in text or "\\dot" in text:
         text = _repeating.sub(r"\1.\2\\repeating{\3}", text)
     text = _named_figure.sub(r"\1", text)
     text = _REMOVED.sub("", text)
+    text = _old_font.sub("", text)
+    text = _font_of_formula.sub("", text)
     text = _blank.sub(" ", text)
     text = _fraction.sub(r"\\frac", text)
     text = _short_fraction.sub(r"\\\1{\2}{\3}", text)
     text = _half_fraction.sub(r"\\\1{\2}", text)
     text = _late_fraction.sub(r"\1{\2}", text)
-    return _short_root.sub(r"\\sqrt{\1}", text)
+    text = _short_root.sub(r"\\sqrt{\1}", text).strip()
+    return text[:-1] if text.endswith("\\") and not text.endswith("\\\\") else text
 
 
 def _join_digits(match: re.Match[str]) -> str:

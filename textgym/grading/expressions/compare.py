@@ -12,6 +12,8 @@ from textgym.grading.expressions.measures import (
     compare_percents,
     compare_quantities,
     compare_scalars,
+    is_area,
+    total_of,
 )
 from textgym.grading.expressions.relations import (
     compare_relations,
@@ -21,13 +23,13 @@ from textgym.grading.expressions.relations import (
     is_relation,
     value_of,
 )
-from textgym.grading.expressions.rewriting import expand_signs
 from textgym.grading.expressions.scalars import Decision, equal_scalars
 from textgym.grading.expressions.sets import real_set, same_sets
 from textgym.grading.expressions.tree import (
     Based,
     Braces,
     Bracketed,
+    Call,
     Degrees,
     Listing,
     Matrix,
@@ -35,12 +37,14 @@ from textgym.grading.expressions.tree import (
     Node,
     Number,
     Percent,
+    Power,
     Product,
     Quantity,
     Quotient,
     Ratio,
     Relation,
     SetOperation,
+    Sum,
     Symbol,
     Text,
 )
@@ -66,7 +70,7 @@ def compare(reference: Node, answer: Node, budget: Budget) -> Decision:
     budget.spend()
     if reference == answer:
         return True, "same"
-    reference, answer = _plain(reference), _plain(answer)
+    reference, answer = _plain(reference, answer), _plain(answer, reference)
     if isinstance(reference, Text) or isinstance(answer, Text):
         return _compare_texts(reference, answer)
     for shapes, rule in _RULES:
@@ -75,20 +79,27 @@ def compare(reference: Node, answer: Node, budget: Budget) -> Decision:
     return compare_scalars(reference, answer, budget)
 
 
-def _plain(node: Node) -> Node:
-    """An answer with ± written out, percent and degrees as such, and named sets as sets."""
-    signs = expand_signs(node)
-    if len(signs) == 2:
-        first, second = (value_of(sign) if is_equation(sign) else sign for sign in signs)
-        return Listing((first, second))
+def _plain(node: Node, other: Node) -> Node:
+    """An answer with percent and degrees as such, named sets as sets, points without names."""
     if isinstance(node, Quantity):
         unit = read_unit(node.unit)
         if unit.dimensions in ((("part", 1),), (("angle", 1),)) and unit.size != 1 / 60:
             return (Percent if unit.dimensions[0][0] == "part" else Degrees)(node.value)
     if isinstance(node, Product) and len(node.factors) == 2:
-        name, point = node.factors  # P(2, 3) is the point (2, 3)
+        name, point = node.factors  # P(2, 3) is the point (2, 3), C(10, 3) perhaps a count
         if isinstance(name, Symbol) and name.name.isupper() and isinstance(point, Bracketed):
-            return point
+            is_count = name.name == "C" and len(point.items) == 2 and _is_scalar(other)
+            return Call("binomial", point.items) if is_count else point
+    if (
+        isinstance(node, Relation)
+        and node.operators == ("∈",)
+        and isinstance(node.sides[1], Braces)
+    ):
+        return node.sides[1]
+    if isinstance(node, Product) and isinstance(other, Number) and is_area(node):
+        return Quantity(node.factors[0], "m ^ " + node.factors[1].exponent.digits)
+    if isinstance(node, Listing):
+        return total_of(node) or node
     if isinstance(node, Text):
         words = node.words
         if words in _EMPTY:
@@ -97,6 +108,10 @@ def _plain(node: Node) -> Node:
             return NamedSet("R")
         return Text("undefined") if words in _UNDEFINED else node
     return node
+
+
+def _is_scalar(node: Node) -> bool:
+    return isinstance(node, Number | Call | Quotient | Power | Sum)
 
 
 def _compare_texts(reference: Node, answer: Node) -> Decision:
@@ -117,9 +132,9 @@ def _compare_texts(reference: Node, answer: Node) -> Decision:
 def _compare_sets(reference: Node, answer: Node, budget: Budget) -> Decision:
     """Sets of real numbers by their ends, finite sets by their elements."""
     if isinstance(reference, Relation) and reference.operators == ("∈",):
-        reference = _plain(reference.sides[1])
+        reference = _plain(reference.sides[1], answer)
     if isinstance(answer, Relation) and answer.operators == ("∈",):
-        answer = _plain(answer.sides[1])
+        answer = _plain(answer.sides[1], reference)
     if reference == answer:
         return True, "set"
     sets = real_set(reference, budget), real_set(answer, budget)
@@ -132,23 +147,26 @@ def _compare_braces(reference: Node, answer: Node, budget: Budget) -> Decision:
     items = []
     for node in (reference, answer):
         if isinstance(node, Braces):
-            items.append(_distinct(node.items, budget))
+            items.append(node.items)
         elif isinstance(node, Listing) and not node.spaced:
-            items.append(_distinct(conditions(node), budget))
+            items.append(conditions(node))
         elif isinstance(node, Bracketed | SetOperation | NamedSet) or is_relation(node, "∈<>!"):
             return _compare_sets(reference, answer, budget)
         else:
-            items.append([value_of(node) if is_equation(node) else node])
-    if not items[0] or not items[1]:
-        return items[0] == items[1], "set"
-    return _match(*items, budget), "set"
+            items.append((value_of(node) if is_equation(node) else node,))
+    expected = _distinct(items[0], MAX_ITEMS, budget)
+    given = _distinct(items[1], len(expected), budget)
+    return _match(expected, given, budget), "set"
 
 
-def _distinct(items: tuple[Node, ...], budget: Budget) -> list[Node]:
+def _distinct(items: tuple[Node, ...], limit: int, budget: Budget) -> list[Node]:
+    """Items of which no two are equal; no more are looked for once there are too many."""
     found: list[Node] = []
-    for item in items[:MAX_ITEMS]:
+    for item in items:
         if not any(compare(item, other, budget)[0] for other in found):
             found.append(item)
+            if len(found) > limit:
+                break
     return found
 
 
@@ -227,11 +245,18 @@ def _compare_matrices(reference: Node, answer: Node, budget: Budget) -> Decision
     rows = []
     for node in (reference, answer):
         node = value_of(node) if is_equation(node) else node
-        if isinstance(node, Bracketed):  # (1, 2) is the column with these entries
-            node = Matrix(tuple((item,) for item in node.items))
-        if not isinstance(node, Matrix):
+        if isinstance(node, Matrix):
+            rows.append(node.rows)
+        elif isinstance(node, Bracketed):  # (1, 2) is a row or a column with these entries
+            rows.append(None)
+            entries = node.items
+        else:
             return False, "matrix"
-        rows.append(node.rows)
+    if None in rows:
+        (matrix,) = [found for found in rows if found is not None]
+        if len(matrix) != 1 and len(matrix[0]) != 1:
+            return False, "matrix"
+        return _in_order(tuple(entry for row in matrix for entry in row), entries, budget), "matrix"
     if len(rows[0]) != len(rows[1]):
         return False, "matrix"
     return all(_in_order(*pair, budget) for pair in zip(*rows, strict=True)), "matrix"

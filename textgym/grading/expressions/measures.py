@@ -8,6 +8,7 @@ from textgym.grading.expressions.rewriting import has_bare_logarithm, with_base_
 from textgym.grading.expressions.scalars import Decision, equal_scalars, exact_value
 from textgym.grading.expressions.tree import (
     Degrees,
+    Listing,
     Node,
     Number,
     Percent,
@@ -15,6 +16,7 @@ from textgym.grading.expressions.tree import (
     Product,
     Quantity,
     Relation,
+    Sum,
     Symbol,
 )
 from textgym.grading.expressions.units import Unit, read_unit
@@ -87,3 +89,30 @@ def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
         if isinstance(letter, Symbol) and letter.name in _UNIT_LETTERS:
             return number, read_unit(letter.name + power)
     return node, None
+
+
+def is_area(node: Product) -> bool:
+    """Whether a product is a number of square or cubic metres, `300 m^2`."""
+    number, *others = node.factors
+    if not isinstance(number, Number) or len(others) != 1 or not isinstance(others[0], Power):
+        return False
+    power = others[0]
+    return power.base == Symbol("m") and getattr(power.exponent, "digits", "") in ("2", "3")
+
+
+def total_of(listing: Listing) -> Quantity | None:
+    """The one quantity of `5 feet 6 inches` or `2 hours and 30 minutes`; None for other lists."""
+    items = listing.items
+    if not all(isinstance(item, Quantity) for item in items):
+        return None
+    units = [read_unit(item.unit) for item in items]
+    sizes = [unit.size for unit in units]
+    if len({unit.dimensions for unit in units}) > 1 or not units[0].dimensions:
+        return None
+    if sorted(set(sizes), reverse=True) != sizes:  # 5 cm and 6 cm are two answers
+        return None
+    terms = [
+        Product((item.value, Number(size / sizes[0])))
+        for item, size in zip(items, sizes, strict=True)
+    ]
+    return Quantity(Sum(tuple(terms)), items[0].unit)

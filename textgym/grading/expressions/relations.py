@@ -30,6 +30,7 @@ from textgym.grading.expressions.tree import (
     OutOfBounds,
     Power,
     Product,
+    Quotient,
     Relation,
     Sum,
     Symbol,
@@ -73,6 +74,11 @@ def conditions(listing: Listing) -> tuple[Node, ...]:
 
 def definitions(node: Node) -> dict[str, Node]:
     """Name -> value of a list that gives values to different names; empty for anything else."""
+    if isinstance(node, Relation) and all(isinstance(side, Bracketed) for side in node.sides):
+        names, values = node.sides[0].items, node.sides[-1].items
+        if len(names) != len(values) or not _is_letters(node.sides[0]):
+            return {}
+        return {repr(name): value for name, value in zip(names, values, strict=True)}
     if not isinstance(node, Listing):
         return {}
     found = [_definition(item) if isinstance(item, Relation) else None for item in node.items]
@@ -99,18 +105,24 @@ def _is_name(node: Node) -> bool:
         if isinstance(first, Power) and first.exponent == Negative(Number(Fraction(1), "1")):
             first = first.base
         return len(others) <= 2 and isinstance(first, Symbol) and all(map(_is_letters, others))
+    if isinstance(node, Quotient):  # dy/dx
+        return _is_name(node.numerator) and _is_name(node.denominator)
     return _is_letters(node)
 
 
 def _is_letters(node: Node) -> bool:
     if isinstance(node, Bracketed):
         return all(isinstance(item, Symbol) for item in node.items)
+    if isinstance(node, Relation):  # P(X = 2)
+        return isinstance(node.sides[0], Symbol)
     return isinstance(node, Symbol)
 
 
 def _mentions(node: Node, name: Node) -> bool:
     if isinstance(name, Product):  # f(x) = 2x has x on both sides
         return not symbols(name.factors[0]).isdisjoint(symbols(node))
+    if isinstance(name, Quotient):  # dy/dx = 2x
+        return False
     return not symbols(name).isdisjoint(symbols(node))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from textgym.grading.expressions.relations import value_of
 from textgym.grading.expressions.tree import (
     Call,
+    Listing,
     Negative,
     Node,
     Number,
@@ -18,11 +20,18 @@ from textgym.grading.expressions.tree import (
 _TEN = Number(Fraction(10), "10")
 
 
-def expand_signs(node: Node) -> tuple[Node, ...]:
-    """The two readings of an expression with ±, or the expression itself."""
-    if not any(isinstance(child, PlusMinus) for child in walk(node)):
-        return (node,)
-    return _with_sign(node, False), _with_sign(node, True)
+def without_signs(node: Node) -> Node:
+    """An answer in which each expression with ± is its two readings."""
+    items = node.items if isinstance(node, Listing) else (node,)
+    found: list[Node] = []
+    for item in items:
+        if any(isinstance(child, PlusMinus) for child in walk(item)):
+            readings = (_with_sign(item, False), _with_sign(item, True))
+            # x = 2 and x = -2 are the values of one x, not of two.
+            found.extend(value_of(reading) for reading in readings)
+        else:
+            found.append(item)
+    return node if len(found) == len(items) else Listing(tuple(found))
 
 
 def _with_sign(node: Node, negative: bool) -> Node:

@@ -17,6 +17,7 @@ from textgym.grading.expressions.tree import (
     Node,
     Relation,
     SetOperation,
+    Sum,
     Symbol,
     symbols,
 )
@@ -59,6 +60,8 @@ def real_set(node: Node, budget: Budget) -> RealSet | None:
             if None in sets:
                 return None
             return _OPERATIONS[operator](*sets)
+        case Sum(terms=(NamedSet("R") | Symbol("R"), Negative(operand=Braces() as right))):
+            return real_set(SetOperation("∖", NamedSet("R"), right), budget)
         case Relation(sides=(Symbol(), inner), operators=("∈",)):
             return real_set(inner, budget)
         case Relation():

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from textgym.grading.expressions.tree import OutOfBounds
-from textgym.grading.expressions.units import UNITS
+from textgym.grading.expressions.units import UNITS, find_unit
 
 MAX_TOKENS = 1500
 MAX_DIGITS = 600
@@ -34,7 +34,13 @@ GREEK = frozenset(
 )
 _COMMANDS: dict[str, tuple[str, str]] = {
     **{name: ("op", "*") for name in ("cdot", "times", "ast", "star", "bullet")},
-    **{"div": ("op", "/"), "pm": ("op", "±"), "mp": ("op", "∓"), "choose": ("op", "choose")},
+    **{
+        "div": ("op", "/"),
+        "pm": ("op", "±"),
+        "mp": ("op", "∓"),
+        "choose": ("op", "choose"),
+        "over": ("op", "over"),
+    },
     **{name: ("op", "<=") for name in ("le", "leq", "leqslant")},
     **{name: ("op", ">=") for name in ("ge", "geq", "geqslant")},
     **{"lt": ("op", "<"), "gt": ("op", ">"), "ne": ("op", "!="), "neq": ("op", "!=")},
@@ -121,6 +127,7 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         text = _font.sub(_mark_text, text)  # \textbf{\text{...}}
     tokens: list[Token] = []
     position, depth, in_text, spaced = 0, 0, False, False
+    braces: list[int] = []  # 1 for those of a set, 0 for those of a command's argument
     while position < len(text):
         match = _token.match(text, position)
         if match is None:
@@ -145,7 +152,10 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
             run = match["run"]
             beside = text[position : position + 2].strip()[:1]
             before = tokens[-1].value if tokens and tokens[-1].kind == "op" else ""
-            if run in _PREPOSITIONS and not (beside in _SIGNS or before in _SIGNS):
+            follows_number = tokens and (tokens[-1].kind == "number" or tokens[-1].value in ")}")
+            if spaced and follows_number and len(run) > 1 and find_unit(run):
+                tokens.append(Token("word", run, spaced))
+            elif run in _PREPOSITIONS and not (beside in _SIGNS or before in _SIGNS):
                 tokens.append(Token("word", run, spaced))
             else:
                 _run(run, spaced, in_text, tokens)
@@ -155,6 +165,11 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
                 in_text = op == "\x02"
                 spaced = True
                 continue
+            if op == "{":
+                braces.append(int(not tokens or not _takes_argument(tokens[-1])))
+                depth += braces[-1]
+            elif op == "}" and braces:
+                depth -= braces.pop()
             depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(op, 0)
             tokens.append(
                 Token("op", {"=<": "<=", "==": "=", "<>": "!=", "->": "→"}.get(op, op), spaced)
@@ -163,6 +178,10 @@ def tokenize(text: str, *, thousands: bool = True) -> list[Token]:
         if len(tokens) > MAX_TOKENS:
             raise OutOfBounds(f"more than {MAX_TOKENS} symbols")
     return tokens
+
+
+def _takes_argument(token: Token) -> bool:
+    return token.kind in ("command", "function") or token.value in ("^", "_", "}", "]")
 
 
 def _mark_text(match: re.Match[str]) -> str:
@@ -183,7 +202,9 @@ def _number(digits: str, exponent: str | None, spaced: bool) -> Token:
     if len(digits) > MAX_DIGITS:
         raise OutOfBounds(f"a number of more than {MAX_DIGITS} digits")
     whole, _, decimals = digits.partition(".")
-    value = Fraction(int(whole + decimals or "0"), 10 ** len(decimals))
+    value = Fraction(int(whole + decimals or "0"))
+    if decimals:
+        value /= 10 ** len(decimals)
     if exponent:
         power = int(exponent[1:]) if len(exponent) < 8 else MAX_POWER_OF_TEN + 1
         if abs(power) > MAX_POWER_OF_TEN:

@@ -133,14 +133,14 @@ def read_unit(words: str) -> Unit:
             exponent = "".join(pieces[position + 1 : position + 2])
             if exponent.isdigit() and len(exponent) == 1:
                 size, powers = _multiply(size, powers, last, sign * (int(exponent) - 1))
-        elif (unit := _lookup(piece)) is not None:
+        elif (unit := find_unit(piece)) is not None:
             size, powers = _multiply(size, powers, unit, sign * (pending or 1))
             last, pending = unit, 0
     dimensions = tuple(sorted((name, power) for name, power in powers.items() if power))
     return Unit(size, dimensions) if dimensions else NOUN
 
 
-def _lookup(piece: str) -> Unit | None:
+def find_unit(piece: str) -> Unit | None:
     """A unit by name, in the singular or plural; one-letter names are exact."""
     if len(piece) == 1:
         return UNITS.get(piece if piece != "L" else "l")

@@ -26,7 +26,7 @@ _NUM_SPOKEN_FORMS = {"symbols": 0, "both": len(PHRASES), "words": _NUM_FORMS}
 
 @register_task("TextMath-v0")
 class TextMath(MathTask):
-    r"""Answer a question of arithmetic, or one of a data set, with a number or an expression.
+    r"""Answer a question of arithmetic, or one of a data set.
 
     ## Description
     The prompt is a question such as `12+34=` or `3x+5=20;x=`, and the response is the bare answer:
