@@ -182,9 +182,11 @@ def _reduce(
             if test is None:
                 return None
             tests.append(test)
-        elif not isinstance(node, ast.Import | ast.ImportFrom | _Scope | ast.Pass | ast.Assign):
-            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-                return None  # a loop, a call: it may matter
+        elif not isinstance(node, ast.Import | ast.ImportFrom | _Scope | ast.Pass):
+            if any(isinstance(part, ast.Call) for part in ast.walk(node)) or not isinstance(
+                node, ast.Assign | ast.AnnAssign | ast.Expr
+            ):
+                return None  # it may fail, and then so do the tests after it
     return tuple(tests)
 
 

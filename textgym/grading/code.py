@@ -274,7 +274,7 @@ def _short(value: Any) -> str:
     try:
         return _SHORT.repr(value)
     except ValueError:  # an integer of more digits than Python likes to write
-        return f"a {type(value).__name__} too long to show"
+        return f"{type(value).__name__} too long to show"
 
 
 def _normal(text: str) -> list[str]:

@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import select
+import signal
 import socket
 import time
 from collections import deque
@@ -30,6 +31,8 @@ from textgym.grading.pool import (
 )
 
 _CHUNK = 1 << 16
+_END = b'"end": 1}\n'
+"""How the last reply of a child ends which has nothing more to say."""
 _RETRY_PAUSE = 0.05
 """Seconds before another attempt where this process lacks a resource, such as descriptors."""
 
@@ -49,7 +52,6 @@ class _Process:
         self.child = child
         token = secrets.token_hex(8)
         self._mark = token.encode()
-        self._end = self._mark + b'{"end": 1}\n'
         self._request = memoryview(frame({**child.job, "token": token}))
         self.opened: list[int] = []
         self.theirs: list[int] = []
@@ -111,15 +113,10 @@ class _Process:
                     del data[limit:]
                     return "replies" if is_job else "output"
         except BlockingIOError:
-            return "end" if is_job and data.endswith(self._end) else ""
+            return "end" if is_job and data.endswith(_END) else ""
         except OSError:  # a reset: it ended before it had read the job
             pass
         return "left" if is_job else "closed"
-
-    @property
-    def has_started(self) -> bool:
-        """Whether it was locked down and came as far as the runner."""
-        return self._mark in self.read[self.job]
 
     def ended(self, status: int, stopped: str) -> Ended:
         """What it has said, read to the end. For a child that is dead."""
@@ -264,12 +261,12 @@ class _Running:
         for index, process in enumerate(self.processes):
             status, was_killed = zygote.STATUS.unpack_from(message, index * size)
             ended = process.ended(status, self._stopped[index])
-            if self._left and os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9:
-                if not was_killed:  # no program can do that: the kernel or a person did
-                    raise WorkerError("a child was killed from outside, perhaps for lack of memory")
-            if not process.has_started and not self._stopped[index]:
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not was_killed:
+                # No program can do that to itself: a person did, or the kernel for want of memory,
+                # or the child because it could not be locked down.
                 words = ended.stderr.decode(errors="replace").strip()[-200:]
-                raise WorkerError(f"a child did not start: {words or f'status {status}'}")
+                words = f": {words}" if words.startswith("cannot lock down") else ""
+                raise WorkerError(f"a child was killed from outside{words}")
             children.append(ended)
         self.outcome = Outcome(children, seconds=time.monotonic() - self._start_time)
 

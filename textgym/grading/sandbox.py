@@ -133,7 +133,7 @@ class Sandbox:
             rungs = ladder if rung is None else (rung,)
         for self.rung in rungs:
             self.pool = Pool(self._make_worker, num_workers)
-            problem = "" if self.rung == "none" else self._probe()
+            problem = "" if self.rung == "none" else self.probe()
             if not problem:
                 break
             self.reasons[self.rung] = problem
@@ -250,8 +250,8 @@ class Sandbox:
         env.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
         return Worker(command, env)
 
-    def _probe(self) -> str:
-        """Try what is forbidden in a throw-away child; what is wrong with this rung, or ""."""
+    def probe(self) -> str:
+        """Try what is forbidden, in a throw-away child; what is wrong with this rung, or ""."""
 
         def steps() -> Steps[str]:
             calls = [["probe", wire.dumps([os.getpid(), os.path.expanduser("~")])]]

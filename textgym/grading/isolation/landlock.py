@@ -74,6 +74,10 @@ class Ruleset:
         finally:
             os.close(fd)
 
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
     def restrict(self) -> None:
         """Bind this process, for good, and all that it starts. Needs no_new_privs."""
         linux.syscall("landlock_restrict_self", self.fd, 0)

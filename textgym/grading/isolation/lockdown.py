@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 MIB = 1 << 20
 RUNGS = ("namespaces", "landlock", "seccomp", "none")
@@ -55,9 +56,11 @@ class Lockdown:
         linux.set_capabilities(_CAPABILITIES & linux.capabilities())
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         linux.prctl(linux.PR_SET_DUMPABLE, 0)  # /proc/<pid> and ptrace are closed to its own user
+        self._make_ruleset = partial(
+            landlock.Ruleset, readable, [self.home] if self._world else [], ["/dev/null"]
+        )
         if rung != "seccomp":
-            writable = [self.home] if self._world else []
-            self._landlock = landlock.Ruleset(readable, writable, ["/dev/null"])
+            self._landlock = self._make_ruleset()
         os.chdir(self.home)
         seccomp.restrict_server(files=rung != "seccomp")
         threads = not self._is_root or bool(self._uids)
@@ -130,8 +133,9 @@ class Lockdown:
 
     def clean(self) -> None:
         """After a child's end: nothing that it left behind meets the next one. Raises OSError."""
-        if self._world is not None:
-            self._world.clean()
+        if self._world is not None and self._world.clean():
+            self._landlock.close()  # it speaks of the folder that was
+            self._landlock = self._make_ruleset()
 
     def end(self) -> None:
         """End what was started for the children."""

@@ -133,9 +133,11 @@ class World:
         os.chdir(self.path)  # of the new mount, not of the one that it hides
         self._changed = os.stat(self.path).st_ctime_ns
 
-    def clean(self) -> None:
-        """Make the folder anew if a child has left anything in it. Raises OSError."""
+    def clean(self) -> bool:
+        """Make the folder anew if a child left anything in it; whether one did. Raises OSError."""
         # The time of change tells what a listing does not: permissions and attributes.
         if os.listdir(self.path) or os.stat(self.path).st_ctime_ns != self._changed:
             linux.unmount(self.path)
             self._mount()
+            return True
+        return False

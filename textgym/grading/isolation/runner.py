@@ -14,7 +14,6 @@ import atexit
 import gc
 import json
 import os
-import random
 import sys
 import threading
 import traceback
@@ -32,9 +31,6 @@ JOB, PEER = 3, 4
 PROGRAM = "<program>"
 _TEXT = 300
 """Characters of an error message that are sent back."""
-
-_RANDOM = random.Random(0).getstate()
-"""Where chance begins: the same program fares the same in every child."""
 
 _write, _exit, _dumps = os.write, os._exit, json.dumps  # a program may replace the names
 
@@ -54,10 +50,8 @@ def main() -> None:
         while line:
             line = line[_write(JOB, line) :]
 
-    random.setstate(_RANDOM)
     gc.freeze()  # out of gc.get_objects()
     gc.enable()
-    reply(started=1)
     code = 1
     try:
         code = mode(job, reply)
@@ -67,6 +61,19 @@ def main() -> None:
         except BaseException:
             _exit(1)
     _exit(code)
+
+
+def warm_up() -> None:
+    """Run a small job in the fork-server, to no effect.
+
+    What the interpreter writes at the first uses of a function it then need not write in each
+    child, where every page written to is copied first.
+    """
+    program = "def f(x, y):\n    for i in range(3):\n        y = [x, i]\n    return x"
+    job = json.dumps({"program": program, "calls": [["f", '[1,{"t":[1,2]}]']] * 3})
+    for _ in range(30):
+        _call(json.loads(job), lambda **fields: _dumps(fields).encode())
+    del sys.modules["program"]
 
 
 def describe(error: BaseException) -> str:
@@ -131,21 +138,28 @@ def _call(job: dict, reply: Callable[..., None]) -> int:
     except BaseException as error:
         reply(load=load_reason(error))
         return 0
+    last = len(job["calls"]) - 1
     for index, (path, text) in enumerate(job["calls"]):
-        try:
-            # Found and read anew for each call: no call can change another's arguments.
-            value = find(module, path)(*wire.loads(text))
-            try:
-                reply(i=index, v=wire.encode(value))
-            except wire.NotPlain as error:
-                reply(i=index, x=str(error), truth=bool(value))
-        except _NotFound as error:
-            reply(i=index, x=str(error))
-        except BaseException as error:
-            reply(i=index, x=describe(error))
-    _flush()
-    reply(end=1)
+        answer = _answer(module, path, text)
+        if index == last:
+            _flush()
+            answer["end"] = 1
+        reply(i=index, **answer)  # at once: should the next call hang, this one has been made
     return 0
+
+
+def _answer(module: types.ModuleType, path: str, text: str) -> dict[str, Any]:
+    """Make one call. Function and arguments are found anew, so no call can change another's."""
+    try:
+        value = find(module, path)(*wire.loads(text))
+        try:
+            return {"v": wire.encode(value)}
+        except wire.NotPlain as error:
+            return {"x": str(error), "truth": bool(value)}
+    except _NotFound as error:
+        return {"x": str(error)}
+    except BaseException as error:
+        return {"x": describe(error)}
 
 
 def _main_program(job: dict, reply: Callable[..., None]) -> int:

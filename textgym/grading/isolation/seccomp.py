@@ -52,7 +52,8 @@ fchdir=81/50 fstatfs=138/44 statfs=137/43
 _SERVE = """
 recvmsg=47/212 sendmsg=46/211 wait4=61/260 waitid=247/95 kill=62/129 setsid=112/157
 setrlimit=160/164 setgroups=116/159 setresuid=117/147 setresgid=119/149 capset=126/91
-seccomp=317/277 landlock_restrict_self=446/446 mount=165/40 umount2=166/39
+seccomp=317/277 landlock_create_ruleset=444/444 landlock_add_rule=445/445
+landlock_restrict_self=446/446 mount=165/40 umount2=166/39
 """
 _FILTERED = """
 mmap=9/222 mprotect=10/226 ioctl=16/29 fcntl=72/25 clone=56/220 clone3=435/435 tgkill=234/131

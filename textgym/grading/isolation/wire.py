@@ -175,6 +175,12 @@ def _list(tree: Any, length: int | None = None) -> list:
     return tree
 
 
+def _text(tree: Any) -> str:
+    if type(tree) is not str:
+        raise NotPlain("text was expected")
+    return tree
+
+
 def _int(tree: Any) -> int:
     if type(tree) is dict and set(tree) == {"i"}:
         return int(tree["i"], 16)
@@ -199,6 +205,6 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
     "b": bytes.fromhex,
     "y": bytearray.fromhex,
     "n": lambda content: fractions.Fraction(*(_int(part) for part in _list(content, 2))),
-    "m": decimal.Decimal,
+    "m": lambda content: decimal.Decimal(_text(content)),
     "r": lambda content: range(*(_int(part) for part in _list(content, 3))),
 }
