@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.textgym import sample_tasks
-from tests.textgym.playing import CHAR, EOS, Echo, play, problem_of
+from tests.textgym.playing import CHAR, EOS, Echo, assert_same, play, problem_of
 from textgym import Grade, Problem, RLEnvironment, TokenVectorEnv
 
 
@@ -146,3 +146,19 @@ def test_judged_has_verdicts_of_every_kind():
     problems = [task.sample(rng) for _ in range(100)]
     grades = [task.grade(problem, problem.answer) for problem in problems]
     assert 5 < sum(grade.error is not None for grade in grades) < 30
+
+
+def test_the_facts_about_a_known_reference_answer_are_those_that_gymnasium_gathers():
+    native = gym.make_vec("Judge-test-v0", 12, autoreset_mode="Disabled")
+    mode = {"autoreset_mode": native.autoreset_mode}
+    sync = gym.make_vec("Judge-test-v0", 12, vectorization_mode="sync", vector_kwargs=mode)
+    for round in range(3):
+        starts = [envs.reset(seed=0) for envs in (native, sync)]
+        assert_same(*starts)
+        rows = native._rows.tolist()
+        answers = [native.mdp.bank.problem(row).answer for row in rows]
+        assert round == 0 or native.mdp.bank.is_graded[rows].sum() > 6
+        for tokens in (CHAR.encode("".join(answers)), [EOS] * 12):
+            results = [envs.step(np.array(tokens)) for envs in (native, sync)]
+            assert_same(*results)
+        assert "same" in results[0][4]["verdict"]["rule"]
