@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def plan_tests(source: str, entry_point: str | None) -> Plan:
             body = [node for node in body if node is not check] + check.body
     elif entry_point is not None:
         aliases["candidate"] = entry_point
+    body = [*_missing_imports(body, set(aliases.values())), *body]
     steps, nodes = [], []
     testing = {name for name, node in functions.items() if _asserts(node.body)}
     for node in [*body, *_unused_tests(body, functions)]:
@@ -99,6 +101,21 @@ def plan_tests(source: str, entry_point: str | None) -> Plan:
     names = tuple(sorted({*free, *aliases.values()} - set(aliases)))
     reduced = None if bound & set(aliases) else _reduce(steps, nodes, names, aliases)
     return Plan(tuple(steps), names, aliases, reduced)
+
+
+def _missing_imports(body: list[ast.stmt], tested: set[str]) -> list[ast.stmt]:
+    """Imports of the library's modules that the tests use and leave to the program.
+
+    `assert math.isclose(f(2), 1.5)` without an import: were `math` the program's to give, it could
+    give a class whose isclose is always true.
+    """
+    nodes = [node for root in body for node in ast.walk(root)]
+    holders = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    loads = [node for node in nodes if isinstance(node, ast.Name)]
+    used = {node.id for node in loads if id(node) in holders}
+    others = {node.id for node in loads if id(node) not in holders}
+    missing = (_names(body)[0] & used & sys.stdlib_module_names) - others - tested
+    return [ast.parse(f"import {name}").body[0] for name in sorted(missing)]
 
 
 def _text(source: str, node: ast.stmt) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from textgym.grading.asserts import Plan, plan_tests
 from textgym.grading.isolation import wire
-from textgym.grading.pool import LIMITS, MAX_REASON, MIB, Child, Ended, Launch, Steps, tail
+from textgym.grading.pool import LIMITS, MIB, Child, Ended, Launch, Steps, printable, tail
 from textgym.grading.sandbox import Sandbox, default_sandbox
 from textgym.grading.values import NotPlain, compares, equal
 
@@ -248,7 +248,7 @@ def _result(
         if agrees is not None and agrees(NotPlain(reply.get("truth") is True)):
             return TestResult(True)
         reason = reply.get("x")
-        return TestResult(False, reason[:MAX_REASON] if isinstance(reason, str) else "no value")
+        return TestResult(False, printable(reason) if isinstance(reason, str) else "no value")
     if agrees is None:
         return TestResult(reply["v"] is True)
     try:
@@ -258,6 +258,8 @@ def _result(
         return TestResult(False, "wrong value", _short(value))
     except (wire.NotPlain, RecursionError) as error:
         return TestResult(False, str(error))
+    except (ArithmeticError, TypeError, ValueError) as error:  # Decimal("sNaN"), complex(10**400)
+        return TestResult(False, f"cannot be compared ({type(error).__name__})")
 
 
 def _printed(ended: Ended, expected: str) -> TestResult:

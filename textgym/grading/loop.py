@@ -327,12 +327,16 @@ class Loop(Generic[T]):
             workers.append(worker)  # new ones start side by side
             if self._pool.is_wanted():
                 break
-        for worker in workers:
-            self._start(self._queue.popleft(), worker)
+        try:
+            while workers:
+                self._start(self._queue.popleft(), workers.pop(0))
+        finally:  # a job raised: the workers are the pool's all the same
+            for worker in workers:
+                self._pool.release(worker)
 
     def _start(self, job: _Job[T], worker: Worker) -> None:
         """Start the job's next launch on a worker; a job without one leaves the worker."""
-        if job.launch is None and not self._advance(job, None):
+        if job.launch is None and not self._advance_on(worker, job, None):
             self._pool.release(worker)
             return
         try:
@@ -354,6 +358,14 @@ class Loop(Generic[T]):
             return False
         job.attempts = 0
         return True
+
+    def _advance_on(self, worker: Worker, job: _Job[T], outcome: Outcome | None) -> bool:
+        """The same, while holding a worker: it goes back to the pool if the job raises."""
+        try:
+            return self._advance(job, outcome)
+        except BaseException:
+            self._pool.release(worker)
+            raise
 
     def _fail(self, job: _Job[T], error: str) -> None:
         """The machinery failed under a job: try again, or tell it."""
@@ -393,7 +405,7 @@ class Loop(Generic[T]):
             return
         if running.outcome is not None:
             worker = self._drop(running)
-            if not self._advance(job, running.outcome):
+            if not self._advance_on(worker, job, running.outcome):
                 self._pool.release(worker)
             elif self._pool.is_wanted():
                 self._queue.appendleft(job)

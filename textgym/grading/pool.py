@@ -96,7 +96,7 @@ class Ended:
                     found.setdefault(reply["i"], reply)
                 for name in ("load", "late", "x"):
                     if isinstance(reply.get(name), str):
-                        found.setdefault(name, reply[name][:MAX_REASON])
+                        found.setdefault(name, printable(reply[name]))
         return found
 
     def ending(self) -> str:
@@ -121,6 +121,12 @@ class Outcome:
     children: list[Ended]
     error: str | None = None
     seconds: float = 0.0
+
+
+def printable(text: str) -> str:
+    """The beginning of a program's text, without what would break or command whoever shows it."""
+    kept = text[:MAX_REASON]
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in kept)
 
 
 def tail(output: bytes) -> str:
