@@ -25,6 +25,9 @@ from textgym.grading.sandbox import Sandbox
 MEMORY_MB = 256
 HONEST_TIMEOUT = 15.0
 BETWEEN = 9  # hostile programs from one honest neighbour to the next
+# Classes whose success depends on the rung and the user. A run that takes a share of the corpus
+# takes these whole.
+ON_THE_HOST = ("bombs", "files", "network", "processes", "syscalls", "state")
 LATE = 0.8  # seconds after the verdicts in which survivors may act
 
 
@@ -85,7 +88,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield from damage(kind, yard)
         if (now := len(descendants(os.getpid()))) > known:
             yield {"what": "damage", "class": kind, "how": f"{now - known} processes more"}
-    yield from judge(honest_cases(), sandbox, one_by_one=False)
+    yield from judge(honest_cases()[:: options.share[1]], sandbox, one_by_one=False)
     sandbox.close()
     time.sleep(0.1)
     for name in descendants(os.getpid()).values():
@@ -109,7 +112,7 @@ def hostile_cases(kind: str, part: int, yard: Yard, options: argparse.Namespace)
         parts = attack.filled(yard.values(attack))
         if part >= len(parts) or (options.only and attack.name not in options.only):
             continue
-        if "hang" in attack.flags and number % of != index:
+        if number % of != index and ("hang" in attack.flags or kind not in ON_THE_HOST):
             continue
         forms = attack.forms if of == 1 else [attack.forms[(number + index) % len(attack.forms)]]
         times = 4 if len(parts) > 1 else 1  # so that every worker meets it

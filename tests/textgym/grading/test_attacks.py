@@ -1,8 +1,9 @@
 """The attack corpus against the public API, on every rung that this machine offers.
 
 A trainer (benchmarks/attack_run.py) grades in a process of its own, because what it grades tries to
-kill it. As root it runs once more as an unused user. The best rung meets every form of every
-attack; the others meet each attack in one form.
+kill it. As root it runs as an unused user too. The first run meets every form of every attack; the
+others meet the classes that depend on rung and user whole, in one form each, and of the rest a
+share. Runs marked slow complete the table of rungs and users.
 """
 
 import json
@@ -20,9 +21,14 @@ from benchmarks.interpreters import command_for
 from textgym.grading.sandbox import LADDER
 
 SECONDS = 100
-SHARES = 6  # of the programs that never end, all runs but the first meet one in so many
+SHARES = 6
 USERS = ["root", "user"] if os.geteuid() == 0 else ["user"]
 RUNS = [(rung, user) for rung in (*LADDER, "bubblewrap") for user in USERS]
+SLOW = [("landlock", "root"), ("seccomp", "root"), ("bubblewrap", "root")]
+PARAMETERS = [
+    pytest.param(run, id="-".join(run), marks=[pytest.mark.slow] if run in SLOW else [])
+    for run in RUNS
+]
 
 
 @cache
@@ -47,7 +53,7 @@ def trainer(rung, user):
     return rows, "" if rows and rows[-1] == {"what": "end"} else problem or "it was killed"
 
 
-@pytest.fixture(params=RUNS, ids=["-".join(run) for run in RUNS])
+@pytest.fixture(params=PARAMETERS)
 def rows(request):
     found, problem = trainer(*request.param)
     if found is None:
@@ -55,7 +61,7 @@ def rows(request):
     return found
 
 
-@pytest.mark.parametrize("run", RUNS, ids=["-".join(run) for run in RUNS])
+@pytest.mark.parametrize("run", PARAMETERS)
 def test_the_trainer_lives_to_the_end(run):
     found, problem = trainer(*run)
     if found is None:
@@ -73,25 +79,27 @@ def names(rows):
 
 def test_no_attack_passes_even_one_test(rows):
     hostile = verdicts(rows, *attacks.CLASSES)
-    assert len(hostile) > 350
+    assert len(hostile) > 250
     assert names(row for row in hostile if row["passed"] or row["tests_passed"]) == []
 
 
 def test_no_program_makes_the_grader_raise(rows):
-    assert [row for row in rows if row["what"] == "raised"] == []
+    raised = [row for row in rows if row["what"] == "raised"]
+    assert [(row["attack"], row["form"], row["error"]) for row in raised] == []
 
 
 def test_nothing_of_the_host_is_damaged(rows):
-    assert [row for row in rows if row["what"] == "damage"] == []
+    assert [f"{row['class']}: {row['how']}" for row in rows if row["what"] == "damage"] == []
 
 
 def test_no_program_withholds_its_verdict(rows):
-    assert [row for row in rows if row["what"] == "verdict" and row["error"]] == []
+    withheld = [row for row in rows if row["what"] == "verdict" and row["error"]]
+    assert [(row["attack"], row["form"], row["error"]) for row in withheld] == []
 
 
 def test_honest_programs_pass_before_between_and_after_the_attacks(rows):
     honest = verdicts(rows, "honest")
-    assert Counter(row["attack"] for row in honest)["neighbour"] > 30
+    assert Counter(row["attack"] for row in honest)["neighbour"] > 25
     assert names(row for row in honest if not row["passed"]) == []
 
 
