@@ -14,7 +14,9 @@ MAX_BOXES = 32
 """Boxes at the end of a response that are looked at."""
 
 _box = re.compile(r"\\f?boxed(?![a-zA-Z])\s*(?:\{|(\d+|[a-zA-Z]))")
-_joint = re.compile(r"[\s$,;.]*(?:(?:\\text\s*\{\s*)?(?:and|or|,|;)(?:\s*\})?)?[\s$,;]*")
+_joint = re.compile(
+    r"[\s$,;.]*(?:(?:\\text\s*\{\s*)?(?:and|or|,|;)(?:\s*\})?)?[\s$,;]*(?:[a-zA-Z]\s*=\s*)?"
+)
 _tag = re.compile(r"<answer>(.{0,4000}?)</answer>", re.DOTALL | re.IGNORECASE)
 _display = re.compile(r"\\\[.{1,1000}?\\\]|\$\$[^$]{1,1000}\$\$", re.DOTALL)
 _hash = re.compile(r"####[ \t]*([^\n]*)")

@@ -229,10 +229,13 @@ class AtomParser:
         if left == "{" and (operator := self.accept("over", "choose")):
             pair = (inner, self.listing())
             inner = Quotient(*pair) if operator == "over" else Call("binomial", pair)
-        if left in ("\\{", "{") and self.at("|", ":") and isinstance(inner, Symbol | Relation):
+        if left in ("\\{", "{") and self.at("|", ":") and inner is not None:
             self.take()
-            inner = self.listing()  # {x | x > 3} says what x > 3 says
+            condition = self.listing()
             self.expect(*CLOSING[left])
+            # {x | x > 3} says what x > 3 says; {n pi | n in Z} is kept as it is.
+            is_plain = isinstance(inner, Symbol | Relation)
+            inner = condition if is_plain else Bracketed("{", (inner, condition), "}")
             right = "condition"
         else:
             right = self.expect(*CLOSING[left])

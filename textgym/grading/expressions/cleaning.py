@@ -53,8 +53,12 @@ _blank = re.compile(
     r"(?<!\\)\\(?:(?:q?quad|thinspace|enspace|hspace\{[^{}]*\})(?![a-zA-Z])|[;:,>\s])|~"
 )
 _fraction = re.compile(r"\\(?:[dtcsx]|nice)frac(?![a-zA-Z])")
+_row_space = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
+_delimiter = re.compile(r"(?<!\\)\\[()\[\]]")
+_currency_in_text = re.compile(r"\\text\s*\{\s*\\\$\s*\}")
+_colour = re.compile(r"\\(?:text)?color\s*\{[a-zA-Z]+\}")
 _old_font = re.compile(r"\\(?:bf|it|rm|tt|sf|em|bfseries)(?![a-zA-Z])")
-_font_of_formula = re.compile(r"\\(?:math(?:bf|rm|it|sf|tt)|text(?:bf|it)?|bm)\s*(?=\{\s*[\\(\d])")
+_font_of_formula = re.compile(r"\\(?:math(?:bf|rm|it|sf|tt)|text(?:bf|it)|bm)\s*(?=\{\s*[\\(\d])")
 _short_fraction = re.compile(r"\\(frac|binom)\s*(\d|[a-zA-Z](?![a-zA-Z]))\s*(\d|[a-zA-Z])")
 _half_fraction = re.compile(r"\\(frac|binom)\s*(\d)\s*(?=[{\\])")
 _late_fraction = re.compile(r"(\\(?:frac|binom)\{[^{}]*\})\s*(\d)")
@@ -116,13 +120,15 @@ def _vulgar_fraction(match: re.Match[str]) -> str:
 
 
 def _clean_latex(text: str) -> str:
+    text = _colour.sub("", _currency_in_text.sub(r"\\$", text))
     text = (
         text.replace("+/-", "\\pm ")
         .replace("\\$", "\\dollar ")
         .replace("\\%", "%")
         .replace("\\&", " and ")
     )
-    text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
+    text = _row_space.sub(r"\\\\ ", text)
+    text = _delimiter.sub("", text)
     text = _spaced_thousands.sub(_join_digits, text)
     if "\\overline" in text or "\\bar" in text or "\\dot" in text:
         text = _repeating.sub(r"\1.\2\\repeating{\3}", text)

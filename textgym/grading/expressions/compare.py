@@ -23,6 +23,7 @@ from textgym.grading.expressions.relations import (
     is_relation,
     value_of,
 )
+from textgym.grading.expressions.rewriting import scaled_matrix
 from textgym.grading.expressions.scalars import Decision, equal_scalars
 from textgym.grading.expressions.sets import real_set, same_sets
 from textgym.grading.expressions.tree import (
@@ -34,6 +35,7 @@ from textgym.grading.expressions.tree import (
     Listing,
     Matrix,
     NamedSet,
+    Negative,
     Node,
     Number,
     Percent,
@@ -100,6 +102,8 @@ def _plain(node: Node, other: Node) -> Node:
         return Quantity(node.factors[0], "m ^ " + node.factors[1].exponent.digits)
     if isinstance(node, Listing):
         return total_of(node) or node
+    if isinstance(node, Product | Quotient | Negative) and isinstance(other, Matrix | Bracketed):
+        return scaled_matrix(node) or node
     if isinstance(node, Text):
         words = node.words
         if words in _EMPTY:

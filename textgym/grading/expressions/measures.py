@@ -19,7 +19,7 @@ from textgym.grading.expressions.tree import (
     Sum,
     Symbol,
 )
-from textgym.grading.expressions.units import Unit, read_unit
+from textgym.grading.expressions.units import Unit, contradict, read_unit
 
 _UNIT_LETTERS = frozenset("msghLlJNWVA")
 
@@ -65,6 +65,9 @@ def compare_quantities(
     reference: Node, answer: Node, budget: Budget, compare: Comparison
 ) -> Decision:
     """Units have to agree where both are given; one that is not given goes without saying."""
+    if isinstance(reference, Quantity) and isinstance(answer, Quantity):
+        if contradict(reference.unit, answer.unit):
+            return False, "unit"
     (x, unit), (y, other) = _measure(reference, answer), _measure(answer, reference)
     if unit is None or other is None or unit == other:
         return compare(x, y, budget)[0], "quantity"
@@ -79,6 +82,9 @@ def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
     """A quantity's number and unit; `5 m` has one only where the other side is a quantity too."""
     if isinstance(node, Quantity):
         return node.value, read_unit(node.unit)
+    if isinstance(node, Percent | Degrees) and isinstance(other, Quantity):
+        if not isinstance(other.value, Percent | Degrees):
+            return node.operand, read_unit("percent" if isinstance(node, Percent) else "degree")
     if isinstance(node, Relation) and is_equation(node):
         return _measure(value_of(node), other)
     if isinstance(node, Product) and isinstance(other, Quantity) and len(node.factors) == 2:

@@ -34,6 +34,7 @@ from textgym.grading.expressions.tree import (
 RELATIONS = ("=", "<", "<=", ">", ">=", "!=", "∈", "≈", "≡")
 MAX_UNIT_WORDS = 6
 INTRODUCTIONS = frozenset("is are equals equal be was were".split())
+FILLERS = frozenset("at to equal exactly simply just located given by therefore then thus".split())
 DENIALS = frozenset(
     "not no never isn't aren't wrong incorrect cannot can't don't doesn't unknown neither nor "
     "either maybe perhaps if unless except but than".split()
@@ -99,10 +100,16 @@ class Parser(AtomParser):
     def introduction(self) -> None:
         """Leave out words such as `the probability is`; what denies something stays and fails."""
         start = self.position
-        words = []
+        words: list[str] = []
         while self.next.kind in ("word", "symbol", "constant") and len(words) < 20:
+            is_word = self.next.kind == "word"
             words.append(self.take().value.lower())
+            if is_word and self.at("=") and DENIALS.isdisjoint(words):
+                self.take()  # Area = 12
+                return
             if words[-1] in INTRODUCTIONS and not self.at("="):
+                while self.next.kind == "word" and self.next.value.lower() in FILLERS:
+                    self.take()
                 if DENIALS.isdisjoint(words):
                     self.accept(":")
                     return

@@ -32,13 +32,15 @@ APPROXIMATION = 0.01
 APPROXIMATION_SECONDS = 0.5
 
 _based = re.compile(
-    r"\(?([0-9A-F]+)\)?(?:\s*_\s*|\s+(?:in )?base )"
+    r"[({]?([0-9A-F]+)[)}]?(?:\s*_\s*|\s+(?:in )?base )"
     r"[{(]*(?:\\text\{)?\s*(\d{1,2}|[a-z]{3,8})[\s})]*\.?"
 )
 _choice = re.compile(r"\W*([A-J])\s*(?:[).:}]\s*(.*)|)|\(([a-j])\)", re.DOTALL)
+_another_choice = re.compile(r"\([A-J]\)|^[\s,;/&{]*(?:and|or|,|;|/)[\s{]*[A-J](?![a-zA-Z])")
 _unread_left = re.compile(r"\\(?:int|sum|lim|prod|oint)(?![a-zA-Z])")
 _date = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/-]\d{1,2}[/-]\d{4}")
 _thousands = re.compile(r"\d,\d{3}(?!\d)")
+_zeros_in_front = re.compile(r"(?<![\d.])0\d")
 _fonts = re.compile(r"\\(?:text|mathrm|mathbf|mathit|operatorname|mbox)[a-z]{0,2}(?![a-z])")
 _punctuation = re.compile(r"[\s.,;:!?\"'{}$()\\\x02\x03]+")
 _strange = re.compile(r"[\\=^_]")
@@ -92,7 +94,7 @@ def read(text: str) -> Reading:
     words = _words(cleaned)
     if _date.fullmatch(words):
         return Reading(Text(words), words)
-    match = _based.fullmatch(cleaned)
+    match = _based.fullmatch(_fonts.sub("", cleaned))
     base = match and (match[2] if match[2].isdigit() else number_in_words(match[2]))
     if base:
         return Reading(Based(match[1], str(base)), words)
@@ -114,7 +116,8 @@ def read(text: str) -> Reading:
             words = "".join(cleaned.split())
         return Reading(Text(words), words, letter, is_strange=is_strange)
     lists = None
-    if _thousands.search(cleaned):
+    # 1,000 is no list: who would write 000?
+    if _thousands.search(cleaned) and not _zeros_in_front.search(cleaned):
         try:
             lists = parse(cleaned, thousands=False)
         except ValueError:
@@ -141,7 +144,7 @@ def _exact_part(node: Node) -> Node | None:
 def _letter(cleaned: str) -> str:
     """The choice that a text is: `B` for `B`, `(B)`, `(b)`, `B. because ...`."""
     match = _choice.fullmatch(_fonts.sub("", cleaned))
-    if match is None or len(match[2] or "") > 200:
+    if match is None or len(match[2] or "") > 200 or _another_choice.search(match[2] or ""):
         return ""
     return match[1] or match[3].upper()
 

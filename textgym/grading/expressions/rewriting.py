@@ -1,4 +1,4 @@
-"""Copies of trees in which something is written out: the signs of ±, the base of a logarithm."""
+"""Copies of trees in which something is written out: ±, the base of a log, a scaled matrix."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from textgym.grading.expressions.relations import value_of
 from textgym.grading.expressions.tree import (
     Call,
     Listing,
+    Matrix,
     Negative,
     Node,
     Number,
     PlusMinus,
+    Product,
+    Quotient,
     Sum,
     rebuilt,
     walk,
@@ -56,3 +59,21 @@ def with_base_ten(node: Node) -> Node:
 
 def _is_bare(node: Node) -> bool:
     return isinstance(node, Call) and node.name == "log" and len(node.arguments) == 1
+
+
+def scaled_matrix(node: Node) -> Matrix | None:
+    """The matrix that a number times a matrix is; None for anything else."""
+    if isinstance(node, Negative):
+        factors: tuple[Node, ...] = (Number(Fraction(-1), "-1"), node.operand)
+    elif isinstance(node, Quotient):
+        factors = (node.numerator, Quotient(Number(Fraction(1), "1"), node.denominator))
+    elif isinstance(node, Product):
+        factors = node.factors
+    else:
+        return None
+    matrices = [factor for factor in factors if isinstance(factor, Matrix)]
+    if len(matrices) != 1:
+        return None
+    others = tuple(factor for factor in factors if factor is not matrices[0])
+    rows = matrices[0].rows
+    return Matrix(tuple(tuple(Product((*others, entry)) for entry in row) for row in rows))

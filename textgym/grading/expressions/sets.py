@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from textgym.grading.expressions.fields import Budget
 from textgym.grading.expressions.scalars import equal_scalars, infinity, real_value
 from textgym.grading.expressions.tree import (
     Braces,
     Bracketed,
+    Call,
     Constant,
     Listing,
     NamedSet,
     Negative,
     Node,
+    Number,
     Relation,
     SetOperation,
     Sum,
@@ -110,6 +113,8 @@ def _solved(relation: Relation, budget: Budget) -> RealSet | None:
     """A chain in which the variable stands alone: x < 3, 0 <= x < 1, 3 != x."""
     found: RealSet = REALS
     sides, operators = relation.sides, relation.operators
+    if len(sides) == 2 and isinstance(sides[0], Call) and sides[0].name == "abs":
+        return _distance(sides[0].arguments[0], operators[0], sides[1], budget)
     names = [side for side in sides if isinstance(side, Symbol)]
     if len(names) != 1 or len(sides) > 3 or "=" in operators:
         return None
@@ -128,6 +133,24 @@ def _solved(relation: Relation, budget: Budget) -> RealSet | None:
             return None
         found = _intersection(found, _half_line(end, direction))
     return found
+
+
+def _distance(inside: Node, operator: str, bound: Node, budget: Budget) -> RealSet | None:
+    """|x| < 3, |x - 1| >= 2: what is so near to a centre, or so far."""
+    centre: Node = Number(Fraction(0), "0")
+    if isinstance(inside, Sum) and len(inside.terms) == 2:
+        inside, shift = inside.terms
+        centre = shift.operand if isinstance(shift, Negative) else Negative(shift)
+    if not isinstance(inside, Symbol) or operator not in ("<", "<=", ">", ">="):
+        return None
+    closed = operator in ("<=", ">=")
+    ends = [_end(Sum((centre, b)), closed, budget) for b in (Negative(bound), bound)]
+    if None in ends or ends[0].value >= ends[1].value:
+        return None
+    low, high = ends
+    if operator in ("<", "<="):
+        return [(low, high)]
+    return [(MINUS_INFINITY, low), (high, PLUS_INFINITY)]
 
 
 def _half_line(end: End, direction: str) -> RealSet:

@@ -85,7 +85,7 @@ UNIT_RUNS = frozenset(
 _PREPOSITIONS = frozenset(("at", "by", "to", "on", "an", "as"))
 """Words, unless signs stand beside them: u + at is a product."""
 
-_SIGNS = frozenset("+-*/=^()<>")
+_SIGNS = frozenset("+-*/=^)<>")
 _UNITS_AFTER_NUMBERS = frozenset(("min", "sec"))
 
 _token = re.compile(

@@ -113,6 +113,21 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _piece = re.compile(r"[a-zA-Z]+|\d+|[/^*-]")
 
 
+_OPPOSITES = {
+    **{"increase": "decrease", "north": "south", "east": "west", "later": "earlier"},
+    **{"more": "less", "left": "right", "up": "down", "gain": "loss", "profit": "loss"},
+    **{"above": "below", "before": "after", "ahead": "behind", "bc": "ad", "fewer": "more"},
+    **{"clockwise": "counterclockwise", "positive": "negative", "upward": "downward"},
+}
+_OPPOSITE_PAIRS = {*_OPPOSITES.items(), *((b, a) for a, b in _OPPOSITES.items())}
+
+
+def contradict(words: str, others: str) -> bool:
+    """Whether the words behind two numbers say the opposite: `5 north` and `5 south`."""
+    pairs = ((a, b) for a in words.lower().split() for b in others.lower().split())
+    return not _OPPOSITE_PAIRS.isdisjoint(pairs)
+
+
 def read_unit(words: str) -> Unit:
     """The unit that some words name; NOUN for words that name none, such as `apples`.
 
