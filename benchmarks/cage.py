@@ -91,6 +91,8 @@ def _first_process(function: Callable[[], Any], keep: Sequence[Path], out: int, 
     """Pid 1 of the cage: furnish it, start the trainer, wait for it."""
     try:
         _furnish(keep)
+        # A number that no process in a sandbox of its own has: "the trainer" must not be itself.
+        Path("/proc/sys/kernel/ns_last_pid").write_text("30000")
         trainer = os.fork()
         if trainer == 0:
             os.setpgid(0, 0)

@@ -157,7 +157,7 @@ def _runs(program: str, tests: Tests) -> Iterator[tuple[str, str, str]]:
         for arguments, expected in tests["cases"]:
             call = f"{name}({', '.join(map(repr, arguments))})"
             lines = "\nimport sys\nsys.set_int_max_str_digits(0)\n"
-            yield "", f"{program}{lines}print({call})\n", f"{expected}\n"
+            yield "", f"{program}{lines}print(repr({call}))\n", f"{expected!r}\n"
 
 
 def _compare(program: str, tests: Tests, command: Callable[[str], list[str]]) -> bool:
