@@ -98,7 +98,8 @@ def plan_tests(source: str, entry_point: str | None) -> Plan:
     if not any(kind == "test" for kind, _ in steps):
         raise ValueError("source holds no assert statement")
     free, bound = _names(body)
-    names = tuple(sorted({*free, *aliases.values()} - set(aliases)))
+    tested = {*free, *aliases.values()} - set(aliases)
+    names = tuple(sorted(tested or _shadowed_builtins(body)))
     reduced = None if bound & set(aliases) else _reduce(steps, nodes, names, aliases)
     return Plan(tuple(steps), names, aliases, reduced)
 
@@ -116,6 +117,20 @@ def _missing_imports(body: list[ast.stmt], tested: set[str]) -> list[ast.stmt]:
     others = {node.id for node in loads if id(node) not in holders}
     missing = (_names(body)[0] & used & sys.stdlib_module_names) - others - tested
     return [ast.parse(f"import {name}").body[0] for name in sorted(missing)]
+
+
+def _shadowed_builtins(body: list[ast.stmt]) -> set[str]:
+    """Builtins that are what is tested: `assert sum([1, 2]) == 3` where nothing else is called.
+
+    Python's own would answer for the program, and any program pass.
+    """
+    found = set()
+    for node in (node for root in body for node in ast.walk(root)):
+        if isinstance(node, ast.Assert):
+            tested = node.test.left if isinstance(node.test, ast.Compare) else node.test
+            if isinstance(tested, ast.Call) and isinstance(tested.func, ast.Name):
+                found.add(tested.func.id)
+    return found & _BUILTINS
 
 
 def _text(source: str, node: ast.stmt) -> str:

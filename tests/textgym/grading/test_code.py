@@ -306,3 +306,10 @@ def test_cases_share_no_state():
         "print(os.path.exists(path))\nopen(path, 'w').close()"
     )
     assert grade_code(program, StdioTests([("", "False")] * 3)).passed
+
+
+def test_a_function_named_as_a_builtin_is_the_programs() -> None:
+    tests = AssertTests("assert sum([1, 2]) == 3\nassert sum([]) == 0")
+    assert grade_code("def sum(items): return len(items) + 1 if items else 0", tests).passed
+    assert not grade_code("def sum(items): return 7", tests).passed
+    assert not grade_code("", tests).passed

@@ -264,7 +264,7 @@ def test_an_integer_has_to_be_written_as_one_and_a_fraction_need_not_be_reduced(
     task = TextMath()
     grades = [("12", "84/7", 0), ("12", "012", 1), ("3/2", "6/4", 1), ("3/2", "1.5", 0)]
     for answer, response, grade in grades:
-        assert task.grade(Problem("?", answer), response) ["correct"] == grade
+        assert task.grade(Problem("?", answer), response)["correct"] == grade
 
 
 def test_levels_are_numbered_and_registered() -> None:
