@@ -6,6 +6,7 @@ a new prompt, another a single token, a third a tool's answer, each at its own p
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from agents.models import Policy
+
+# transformers 5.23 calls it `cache`; those from 5.17 on know the old name alone.
+warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
 
 
 class Choice(NamedTuple):

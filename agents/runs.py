@@ -156,7 +156,8 @@ def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
     from textgym.grading.sandbox import SandboxUnavailable
     from textgym.vector import TokenVectorEnv
 
-    kinds = (gymnasium.error.Error, ImportError, ValueError, TypeError, SandboxUnavailable)
+    kinds = (gymnasium.error.Error, ImportError, OSError, ValueError, TypeError)
+    kinds = (*kinds, SandboxUnavailable)
     with user_errors(*kinds, prefix=f"{env_id}: "):
         env = as_vector_env(env_id, 1, tokenizer=policy.tokenizer, **kwargs)
     if not isinstance(env, TokenVectorEnv):

@@ -146,6 +146,7 @@ class ProblemBank:
         budget = asked or self.task.max_response_tokens
         if budget is None:
             budget = needed + min(needed, SLACK) if longest_answer else 32
+            budget = max(budget, self.task.least_response_tokens)
         if longest_answer and budget < needed:
             shown = longest_answer if len(longest_answer) < 60 else longest_answer[:57] + "..."
             message = (

@@ -179,6 +179,11 @@ class TokenMDP:
     def _verdict(self, grade: Mapping[str, float]) -> Verdict:
         """A task's verdict, checked."""
         facts = error = None
+        if not isinstance(grade, Mapping):
+            raise TypeError(
+                f"{type(self.task).__name__}.grade returned {grade!r:.80}, expected a mapping of "
+                f"components to numbers, such as {{{self.components[0]!r}: 1.0}}"
+            )
         if isinstance(grade, Grade):
             facts, error = grade.facts, grade.error
             for name, value in facts.items():

@@ -130,6 +130,10 @@ class Task(ABC):
     """Budget of tokens that the policy may choose in one episode (eos counts); None: by the longest
     reference answer seen (see ProblemBank), or 32 where there is none."""
 
+    least_response_tokens: int = 1
+    """The budget is no smaller than this where `max_response_tokens` is None: reference answers may
+    be shorter than what a policy needs to reason, or than another program that is right."""
+
     stop_strings: tuple[str, ...] = ()
     """A response (or turn) also ends when its text contains one of these."""
 
@@ -326,7 +330,10 @@ def check_difficulties(task: Task) -> None:
 
 def check_limits(task: Task) -> None:
     """Budgets are positive, and a task has room for replies if and only if it is a dialogue."""
-    for name, least in (("max_turns", 1), ("max_reply_tokens", 0), ("max_response_tokens", 1)):
+    for name, least in (
+        *(("max_turns", 1), ("max_reply_tokens", 0)),
+        *(("max_response_tokens", 1), ("least_response_tokens", 1)),
+    ):
         value = getattr(task, name)
         if name == "max_response_tokens" and value is None:
             continue

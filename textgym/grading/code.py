@@ -70,9 +70,18 @@ class CallTests:
     cases: Sequence[tuple[Sequence[Any], Any]]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.entry_point, str) or not _is_path(self.entry_point):
+            raise ValueError(f"entry_point is {self.entry_point!r:.80}, expected a function's name")
         if not self.cases:
             raise ValueError("cases is empty, expected at least one (arguments, expected) pair")
-        for index, (_, expected) in enumerate(self.cases):
+        for index, case in enumerate(self.cases):
+            is_pair = isinstance(case, tuple | list) and len(case) == 2
+            if not is_pair or not isinstance(case[0], tuple | list):
+                raise ValueError(
+                    f"cases[{index}] is {case!r:.80}, expected a pair of a tuple of arguments and "
+                    "the expected value, such as ((1, 2), 3)"
+                )
+            expected = case[1]
             _plain(f"cases[{index}]'s expected value", expected)
         self._calls  # noqa: B018  # refuse now what cannot be sent
 
@@ -110,6 +119,12 @@ class AssertTests:
     entry_point: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            raise TypeError(
+                f"source is {self.source!r:.80}, expected one text: join a list with newlines"
+            )
+        if not isinstance(self.entry_point, str | None):
+            raise TypeError(f"entry_point is {self.entry_point!r:.80}, expected a name or None")
         self._plan  # noqa: B018  # refuse now what is no test
 
     @property
@@ -202,6 +217,10 @@ class StdioTests:
 
 
 Tests = CallTests | AssertTests | StdioTests
+
+
+def _is_path(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _plain(what: str, value: Any) -> str:
@@ -345,10 +364,18 @@ def grade_many(
     sandbox: Sandbox | str = "auto",
 ) -> list[CodeVerdict]:
     """`grade_code` for many (program, tests) pairs, side by side; verdicts in order."""
-    if not 0 < timeout < 1e6:
-        raise ValueError(f"timeout is {timeout}, expected a positive number of seconds")
+    for index, (program, tests) in enumerate(items):
+        if not isinstance(program, str) or not isinstance(tests, Tests):
+            raise TypeError(
+                f"items[{index}] is {program!r:.40} and {tests!r:.40}, expected a program's text "
+                "and CallTests, AssertTests or StdioTests"
+            )
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
+        raise ValueError(f"timeout is {timeout!r}, expected a positive number of seconds")
     if not 1 <= memory_mb <= 1 << 20:
         raise ValueError(f"memory_mb is {memory_mb}, expected at least 1")
+    if not isinstance(sandbox, str | Sandbox):
+        raise TypeError(f"sandbox is {sandbox!r:.80}, expected a Sandbox or a backend's name")
     if isinstance(sandbox, str):
         sandbox = default_sandbox(sandbox)
     jobs = [tests.steps(program, timeout, memory_mb * MIB) for program, tests in items]

@@ -159,7 +159,7 @@ def test_every_answer_is_equal_to_itself(text: str) -> None:
         ("x^2+1", "x^2+1", "whole"),
         ("Evelyn", "Evelyn", "whole"),
         ("So she has 1,200 apples left.", "1,200", "last"),
-        ("Hence\n\\[\nx=\\frac12\n\\]", "x=\\frac12", "last"),
+        ("After some work\n\\[\nx=\\frac12\n\\]", "x=\\frac12", "last"),
         ("It may be 3, 4 or 5, who knows", "3, 4 or 5", "last"),
         ("", "", "none"),
         ("<think>it is \\boxed{7}", "", "none"),

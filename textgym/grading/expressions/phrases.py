@@ -20,6 +20,11 @@ _MULTIPLES = {
 }
 _WORD = r"(?:\\text\s*\{{\s*)?{}\b(?:\s*\}})?"
 
+_opening = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|then|ok|okay|well|now|i think|i get|we get|we have|it is"
+    r"|this is|that is|=)(?![a-zA-Z])[,:]?\s*)+",
+    re.I,
+)
 _approximately = re.compile(r"^(?:about|approximately|approx\.?|roughly|\\approx|\\sim|~)\s+", re.I)
 _multiple = re.compile(r"(?<=\d)\s*" + _WORD.format(f"({'|'.join(_MULTIPLES)})"), re.I)
 _odds = re.compile(r"(\d+)\s*" + _WORD.format("to") + r"\s*(\d+)")
@@ -38,7 +43,7 @@ _choose = re.compile(r"(?:\{\})?[_^]?\{?(\d+)\}?\s*(?:C\s*_?|choose)\s*\{?(\d+)\
 
 def written_out(text: str) -> str:
     """A text with its words for signs and sizes turned into signs and numbers."""
-    text = _approximately.sub("", text)
+    text = _approximately.sub("", _opening.sub("", text.replace("`", "")))
     if "log" in text:
         text = _log.sub(r"\\log_{\1}", text)
     if ("C" in text or "choose" in text) and (match := _choose.fullmatch(text)):

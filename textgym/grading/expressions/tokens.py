@@ -76,8 +76,10 @@ _TEXT = frozenset(
 _MATHS_FONTS = frozenset("mathrm mathbf mathit mathsf operatorname".split())
 WORD_OPERATORS = frozenset(("and", "or"))
 _NO_PRODUCT = frozenset(
-    "per the no yes odd all any not red zero one two six ten day man boy dog cat sun mon tue wed "
-    "thu fri sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is of in we".split()
+    "per the no yes odd all any not red zero one two six ten day man boy dog cat sun mon "
+    "tue wed thu fri sat jan feb mar apr may jun jul aug sep oct nov dec am pm none is of "
+    "in we she has her his him for was had are you but can get got how its out own say "
+    "see use way who why yet new now old our too let put ran did pay buy big few".split()
 )
 UNIT_RUNS = frozenset(
     "cm mm km nm dm kg mg ml mL kL ft yd mi oz lb lbs hr sq cu mph kph deg rad mol gal cal".split()

@@ -21,6 +21,10 @@ SYNTAX_ERRORS = ("SyntaxError", "IndentationError", "TabError", "ValueError: sou
 """How the reason begins where Python cannot compile a program (the last: a null byte in it)."""
 
 
+DATA_SET_TOKENS = 256
+"""Least budget for a response to a data set's problem: another right program may be longer."""
+
+
 @register_task("TextCode-v0")
 class TextCode(Task):
     """Write a program that passes hidden tests.
@@ -143,7 +147,7 @@ class TextCode(Task):
         if dataset is not None:
             self._source = Rows(dataset, subset=subset, fields=fields)
             self.difficulties, self.default_difficulty = (), None
-            self.max_response_tokens = None
+            self.max_response_tokens, self.least_response_tokens = None, DATA_SET_TOKENS
 
     def sample(self, rng: np.random.Generator, *difficulty: str) -> Problem:
         """Draw a problem of a level, or a row of the data set."""

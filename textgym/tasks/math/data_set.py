@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from textgym.data_sets import Layout, load_rows
@@ -41,6 +42,10 @@ class MathRows:
         fields: Mapping[str, str] | None = None,
         answer_format: AnswerFormat | None = None,
     ) -> None:
+        if not isinstance(source, str | os.PathLike) or not str(source):
+            raise TypeError(f"dataset is {source!r}, expected a file, a folder or a name")
+        if fields is not None and not isinstance(fields, Mapping):
+            raise TypeError(f"fields is {fields!r}, expected a mapping of fields to columns")
         name = subset or SUBSETS.get(source)
         layouts = () if fields and {"prompt", "answer"} <= fields.keys() else LAYOUTS
         rows = load_rows(source, layouts=layouts, fields=fields, name=name)

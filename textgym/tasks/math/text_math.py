@@ -20,6 +20,9 @@ PHRASES = ("What is {}? ", "Calculate {}: ", "{} equals ")
 EQUATION_PHRASES = ("Solve {} for x: ", "What is x if {}? ", "Find x in {}: ")
 SPOKEN = (("+", " plus "), ("-", " minus "), ("*", " times "), ("÷", " divided by "))
 
+DATA_SET_TOKENS = 256
+"""Least budget for a response to a data set's problem: bare answers leave no room to reason."""
+
 _NUM_FORMS = 2 * len(PHRASES)
 _NUM_SPOKEN_FORMS = {"symbols": 0, "both": len(PHRASES), "words": _NUM_FORMS}
 
@@ -141,6 +144,8 @@ class TextMath(MathTask):
         super().__init__(answer_format or "bare")
         if self._rows is not None or self.answer_format != "bare":
             self.alphabet = self.max_response_tokens = None
+        if self._rows is not None:
+            self.least_response_tokens = DATA_SET_TOKENS
 
     def sample(self, rng: np.random.Generator, difficulty: str | None = None) -> Problem:
         """Draw a question of a level and a way to put it, or a row of the data set."""
