@@ -38,7 +38,7 @@ END = Token("end", "", False)
 CLOSING = {"(": ")]", "[": ")]", "{": "}", "\\{": ("\\}", "}"), "⟨": "⟩", "⌊": "⌋", "⌈": "⌉"}
 MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix")
 INVERTIBLE = frozenset("sin cos tan cot sec csc sinh cosh tanh".split())
-BINARY = {"max": 2, "min": 2, "gcd": 2, "lcm": 2, "binomial": 2, "mod": 2}
+BINARY, VARIADIC = frozenset(("binomial", "mod")), frozenset(("max", "min", "gcd", "lcm"))
 
 
 class AtomParser:
@@ -294,7 +294,7 @@ class AtomParser:
         if power == Negative(Number(Fraction(1), "1")) and name in INVERTIBLE:
             name, power = f"arc{name}", None
         arguments = self.function_arguments()
-        if len(arguments) != BINARY.get(name, 1) and name not in ("max", "min", "gcd", "lcm"):
+        if name not in VARIADIC and len(arguments) != 1 + (name in BINARY):
             raise ValueError(f"{name} has {len(arguments)} arguments")
         if name == "log" and base is not None:
             arguments = (base, *arguments)
@@ -304,12 +304,7 @@ class AtomParser:
     def function_arguments(self) -> tuple[Node, ...]:
         """The bracket behind a function's name, or the product that stands there without one."""
         if self.at("(", "{", "["):
-            arguments = self.arguments()
-            if not self.at("^", "!"):
-                return arguments
-            if self.accept("^"):  # sin(x)^2 is (sin x)^2 by most hands, so it is left to `power`
-                self.position -= 1
-            return arguments
+            return self.arguments()  # sin(x)^2 is (sin x)^2: what follows is left to `power`
         self.depth += 1
         self._check_depth()
         negative = self.accept("-")

@@ -50,7 +50,7 @@ from textgym.grading.expressions.tree import (
     Symbol,
     Text,
 )
-from textgym.grading.expressions.units import read_unit
+from textgym.grading.expressions.units import DEGREE, PERCENT, read_unit
 
 MAX_ITEMS = 60
 _EMPTY = frozenset(
@@ -85,8 +85,8 @@ def _plain(node: Node, other: Node) -> Node:
     """An answer with percent and degrees as such, named sets as sets, points without names."""
     if isinstance(node, Quantity):
         unit = read_unit(node.unit)
-        if unit.dimensions in ((("part", 1),), (("angle", 1),)) and unit.size != 1 / 60:
-            return (Percent if unit.dimensions[0][0] == "part" else Degrees)(node.value)
+        if unit in (PERCENT, DEGREE):
+            return (Percent if unit == PERCENT else Degrees)(node.value)
     if isinstance(node, Product) and len(node.factors) == 2:
         name, point = node.factors  # P(2, 3) is the point (2, 3), C(10, 3) perhaps a count
         if isinstance(name, Symbol) and name.name.isupper() and isinstance(point, Bracketed):

@@ -19,7 +19,7 @@ from textgym.grading.expressions.tree import (
     Sum,
     Symbol,
 )
-from textgym.grading.expressions.units import Unit, contradict, read_unit
+from textgym.grading.expressions.units import DEGREE, PERCENT, Unit, contradict, read_unit
 
 _UNIT_LETTERS = frozenset("msghLlJNWVA")
 
@@ -84,7 +84,7 @@ def _measure(node: Node, other: Node) -> tuple[Node, Unit | None]:
         return node.value, read_unit(node.unit)
     if isinstance(node, Percent | Degrees) and isinstance(other, Quantity):
         if not isinstance(other.value, Percent | Degrees):
-            return node.operand, read_unit("percent" if isinstance(node, Percent) else "degree")
+            return node.operand, PERCENT if isinstance(node, Percent) else DEGREE
     if isinstance(node, Relation) and is_equation(node):
         return _measure(value_of(node), other)
     if isinstance(node, Product) and isinstance(other, Quantity) and len(node.factors) == 2:

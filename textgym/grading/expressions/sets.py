@@ -85,12 +85,6 @@ def same_sets(a: RealSet, b: RealSet, budget: Budget) -> bool:
     )
 
 
-def variable(node: Node) -> str | None:
-    """The one variable of a relation, or of all relations of a list."""
-    names = symbols(node)
-    return next(iter(names)) if len(names) == 1 else None
-
-
 def _end(node: Node, closed: bool, budget: Budget) -> End | None:
     sign = infinity(node)
     if sign:

@@ -173,3 +173,6 @@ def _multiply(
     for name, own in unit.dimensions:
         powers[name] = powers.get(name, 0) + own * power
     return size * unit.size**power, powers
+
+
+PERCENT, DEGREE = read_unit("percent"), read_unit("degree")

@@ -21,14 +21,6 @@ _TRUNCATE = 1 << 14
 _NUM_ACCESS = {1: 13, 2: 14, 3: 15, 4: 15}  # from 5 on: 16, with device ioctls
 
 
-def abi() -> int:
-    """The kernel's Landlock version; 0 without Landlock."""
-    try:
-        return linux.syscall("landlock_create_ruleset", 0, 0, _VERSION)
-    except OSError:
-        return 0
-
-
 class Ruleset:
     """A file descriptor which a process applies to itself by `restrict`.
 
