@@ -25,10 +25,10 @@ MAX_FUNCTION_LINES = 80
 LAYERS = {
     "textgym": [
         ["task", "tokenizer"],
-        ["listed", "arguments", "curriculum"],
+        ["listed", "arguments", "curriculum", "attributes", "constraints", "masks"],
         ["bank", "row_files", "data_sets"],
         ["grading", "rewards"],
-        ["mdp"],
+        ["scoring", "mdp"],
         ["core"],
         ["environments", "vector", "turns", "endings", "wrappers"],
         ["registration"],

@@ -15,8 +15,19 @@ import numpy as np
 from textgym.arguments import as_seed
 from textgym.bank import hash64
 from textgym.curriculum import Curriculum
-from textgym.mdp import EOS, ILLEGAL, LENGTH, STOP, STOP_REASONS, TASK, TokenMDP, level_draws
-from textgym.task import Task, as_index
+from textgym.masks import MaskCursor
+from textgym.mdp import (
+    EOS,
+    ILLEGAL,
+    LENGTH,
+    STOP,
+    STOP_REASONS,
+    TASK,
+    TokenMDP,
+    draw_preferences,
+    level_draws,
+)
+from textgym.task import Preference, Task, as_index
 from textgym.tokenizer import Tokenizer
 
 
@@ -24,7 +35,7 @@ class StepResult(NamedTuple):
     """What `step` returns: Gymnasium's five values, with names."""
 
     observation: np.ndarray
-    reward: float
+    reward: float | np.ndarray
     terminated: bool
     truncated: bool
     info: dict[str, Any]
@@ -48,7 +59,8 @@ class RLEnvironment(gymnasium.Env):
     also `stop_reason`, `response` (text), `components` (name -> value), `verdict` (name -> value,
     facts about the grade, only where there are some), `verifier_error` (text, only where no verdict
     was reached: the components are 0 then, and learners leave the episode out) and, in a dialogue,
-    `response_mask` [L] bool: True where the policy chose the token.
+    `response_mask` [L] bool: True where the policy chose the token. A multi-objective task's info
+    has `vector_reward` and `reward_weights` [K] float32, always.
 
     Args:
         task: a Task, or a TokenMDP to share with other environments (it then has the settings).
@@ -60,6 +72,9 @@ class RLEnvironment(gymnasium.Env):
         details: whether info also tells which problem is played and how it ended; False leaves
             `length`, `verifier_error` and a dialogue's `response_mask`, which is faster in a large
             batch.
+        vector_reward: whether the reward is the vector [K] float32 of the components, unweighted,
+            in the order of `mdp.components` and in `reward_space` (MO-Gymnasium's convention),
+            instead of their weighted sum.
         render_mode: None or "ansi" (the text so far).
     """
 
@@ -71,6 +86,7 @@ class RLEnvironment(gymnasium.Env):
         *,
         difficulty: str | int | Curriculum | None = None,
         details: bool = True,
+        vector_reward: bool = False,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
@@ -85,11 +101,16 @@ class RLEnvironment(gymnasium.Env):
         self.mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.observation_space, self.action_space = self.mdp.spaces()
         self.details, self.render_mode = details, render_mode
+        self.vector_reward, self.reward_space = vector_reward, self.mdp.scoring.reward_space
         self._asked, self.curriculum = self.mdp.level_of(difficulty)
         self._illegal = self.mdp.vocabulary.illegal.tolist()
         self._eos = self.mdp.vocabulary.eos
         self._stream: int | None = None
         self._over = True
+        self._cursor: MaskCursor | None = None  # made where masks are asked for
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_cursor": None}  # a copy reads its response anew
 
     @property
     def task(self) -> Task:
@@ -139,6 +160,7 @@ class RLEnvironment(gymnasium.Env):
         if self.details:
             info["problem"], info["difficulty"] = number, level
             info["problem_id"] = bank.problem(self._row).id
+        self._tell_rewards(info, np.zeros(len(self.mdp.components)))
         return self._tokens.copy(), info
 
     def _read_options(self, options: dict[str, Any]) -> int | None:
@@ -157,10 +179,12 @@ class RLEnvironment(gymnasium.Env):
 
     def _begin(self) -> None:
         bank = self.mdp.bank
-        bank.problem(self._row)
+        problem = bank.problem(self._row)
         self._tokens = bank.prompts[self._row].astype(np.int64)
         self._prompt_length = self._turn_start = self._length = int(bank.facts[self._row, 0])
         self._left = self.mdp.budget
+        self._weights = self.mdp.scoring.weights(problem)
+        self._cursor = None
         self._turns: list[str] = []
         self._replies: list[tuple[int, int]] = []
         self._over = False
@@ -193,14 +217,29 @@ class RLEnvironment(gymnasium.Env):
             return self._end_turn(STOP)
         if not self._left:
             return self._end(LENGTH)
-        return StepResult(self._tokens.copy(), 0.0, False, False, {"length": self._length})
+        return self._go_on()
+
+    def _go_on(self) -> StepResult:
+        info: dict[str, Any] = {"length": self._length}
+        reward: float | np.ndarray = 0.0
+        if self.vector_reward or self.mdp.task.multi_objective:
+            nothing = np.zeros(len(self.mdp.components))
+            self._tell_rewards(info, nothing)
+            reward = nothing.astype(np.float32) if self.vector_reward else 0.0
+        return StepResult(self._tokens.copy(), reward, False, False, info)
+
+    def _tell_rewards(self, info: dict[str, Any], values: np.ndarray) -> None:
+        """What a multi-objective task's info always has, from components [K]."""
+        if self.mdp.task.multi_objective:
+            info["vector_reward"] = values.astype(np.float32)
+            info["reward_weights"] = self._weights.astype(np.float32)
 
     def _end_turn(self, reason: int) -> StepResult:
         """A turn is complete: go on with the task's reply, or end the episode."""
         if len(self._turns) + 1 == self.mdp.task.max_turns or not self._left:
             return self._end(reason)
         self._turns.append(self._turn_text())
-        reply = self.mdp.reply(self._row, self._turns)
+        reply = self.mdp.reply_many([self._row], [self._turns])[0]
         if reply is None:
             self._turns.pop()
             return self._end(TASK)
@@ -209,23 +248,26 @@ class RLEnvironment(gymnasium.Env):
         self._tokens[start : self._length] = reply
         self._replies.append((start, self._length))
         self._turn_start = self._length
-        return StepResult(self._tokens.copy(), 0.0, False, False, {"length": self._length})
+        return self._go_on()
 
     def _turn_text(self) -> str:
         return self.mdp.vocabulary.decode(self._tokens[self._turn_start : self._length].tolist())
 
     def _end(self, reason: int) -> StepResult:
         self._over = True
-        mdp = self.mdp
-        if reason == ILLEGAL:
-            verdict, reward = mdp.worthless, mdp.lowest_reward
+        mdp, scoring = self.mdp, self.mdp.scoring
+        if reason == ILLEGAL and scoring.is_bounded:
+            verdict = mdp.worthless
         else:
             verdict = mdp.grade(self._row, [*self._turns, self._turn_text()])
-            reward = mdp.reward(verdict.values)
+        values = np.array(verdict.values)
+        if reason == ILLEGAL:
+            values = scoring.after_illegal(values, self._weights)
         if self.curriculum is not None and verdict.error is None:
             level = self._row // mdp.bank.num_problems
             self.curriculum.record([level], mdp.success(np.array([verdict.values])))
         info: dict[str, Any] = {"length": self._length}
+        self._tell_rewards(info, values)
         if verdict.error is not None:
             info["verifier_error"] = verdict.error
         if self.details:
@@ -237,7 +279,10 @@ class RLEnvironment(gymnasium.Env):
                 info["verdict"] = dict(verdict.facts)
         if mdp.task.max_turns > 1:
             info["response_mask"] = self._response_mask()
-        return StepResult(self._tokens.copy(), float(reward), True, False, info)
+        reward = float(scoring.total(values.tolist(), self._weights.tolist()))
+        if self.vector_reward:
+            reward = values.astype(np.float32)
+        return StepResult(self._tokens.copy(), reward, True, False, info)
 
     def _response_mask(self) -> np.ndarray:
         mask = np.zeros(self.mdp.observation_length, dtype=bool)
@@ -247,8 +292,33 @@ class RLEnvironment(gymnasium.Env):
         return mask
 
     def action_masks(self) -> np.ndarray:
-        """[V] bool: the tokens that are legal now (sb3-contrib's name). A fresh array."""
-        return ~self.mdp.vocabulary.illegal
+        """[V] bool: the tokens that are legal now (sb3-contrib's name). A fresh array.
+
+        Where the task constrains the response: those after which a valid one can still be completed
+        within the budget. Where none can, all that are legal: never is every token forbidden.
+        """
+        legal = ~self.mdp.vocabulary.illegal
+        if not self.mdp.has_constraints or self._over:
+            return legal
+        if self._cursor is None:
+            self._cursor = self.mdp.mask_cursor(self._row)
+        if self._cursor is None:
+            return legal
+        response = self._tokens[self._prompt_length : self._length]
+        mask = self._cursor.mask(response, self._left)
+        return legal if mask is None else mask.copy()
+
+    def preferences(self, n: int, seed: int = 0) -> list[Preference]:
+        """Draw `n` comparisons of responses to this split's problems, for DPO and reward models.
+
+        By `Task.sample_preference`, at the level played (an adaptive one: that it is at now).
+        Problem and comparison are a function of (seed, position), so more of them begin alike.
+
+        Raises:
+            ValueError: if `n` is no positive integer, or the task compares no responses.
+            gymnasium.error.Error: if the seed is no integer of at least 0.
+        """
+        return draw_preferences(self.mdp, self.difficulty, n, as_seed(seed) or 0)
 
     def render(self) -> str | None:
         """The text so far, special tokens shown, if render_mode is "ansi"."""

@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from textgym.attributes import check_attributes
 from textgym.bank import ProblemBank, hash64
 from textgym.curriculum import Curriculum
-from textgym.task import ADAPTIVE, Grade, Task, check_attributes, merge_rewards, reward_range
+from textgym.masks import MaskCursor
+from textgym.scoring import Scoring
+from textgym.task import ADAPTIVE, Grade, Preference, Task, as_index
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
@@ -53,6 +56,7 @@ class TokenMDP:
     Attributes:
         rewards: component -> weight, the task's own or those given instead.
         reward_range: the lowest and the highest reward of an episode, from these weights.
+        scoring: how components become rewards.
     """
 
     def __init__(
@@ -81,12 +85,11 @@ class TokenMDP:
         )
         self.budget = self.bank.max_response_tokens
         self.observation_length = self.bank.observation_length
-        self.rewards = merge_rewards(task, reward_weights)
-        self.components = tuple(self.rewards)
-        self.weights = tuple(map(float, self.rewards.values()))
-        self.reward_range = reward_range(self.rewards)
+        self.scoring = Scoring(task, reward_weights)
+        self.rewards, self.components = self.scoring.rewards, self.scoring.components
+        self.reward_range = self.scoring.reward_range
         self.worthless = Verdict((0.0,) * len(self.components), None, None)
-        self.lowest_reward = self.reward_range[0]
+        self.has_constraints = type(task).constraint is not Task.constraint
         # A stop string of n characters has at most 4 n byte-level tokens.
         self.stop_window = max([4 * len(text) + 4 for text in task.stop_strings], default=0)
         self._alphabet = None if task.alphabet is None else frozenset(task.alphabet)
@@ -141,7 +144,8 @@ class TokenMDP:
         if "correct" in self.components:
             return grades[:, self.components.index("correct")]
         high = self.reward_range[1]
-        return (self.reward(grades.T) >= high / 2) & (high > 0)
+        rewards = self.scoring.total(grades.T, tuple(self.rewards.values()))
+        return (rewards >= high / 2) & (high > 0)
 
     def grade(self, row: int, turns: Sequence[str]) -> Verdict:
         """The verdict on a finished episode of the problem in bank row `row`, by its turns."""
@@ -201,19 +205,30 @@ class TokenMDP:
             )
         return Verdict([float(grade[name]) for name in self.components], facts, None)
 
-    def reward(self, grades: Any) -> Any:
-        """The weighted sum over the components: a float from floats, an array from columns [k]."""
-        total = self.weights[0] * grades[0]
-        for i in range(1, len(self.weights)):
-            total = total + self.weights[i] * grades[i]
-        return total
+    def reply_many(
+        self, rows: Sequence[int], turns: Sequence[Sequence[str]]
+    ) -> list[list[int] | None]:
+        """The tokens of the task's answer to each dialogue's last turn, None if it has none."""
+        task = self.task
+        texts = task.reply_many([self.bank.problem(row) for row in rows], turns)
+        if len(texts) != len(rows):
+            raise ValueError(
+                f"{type(task).__name__}.reply_many returned {len(texts)} replies to {len(rows)} "
+                "dialogues, expected one to each"
+            )
+        return [
+            None if text is None else self.vocabulary.encode(text)[: task.max_reply_tokens]
+            for text in texts
+        ]
 
-    def reply(self, row: int, turns: Sequence[str]) -> list[int] | None:
-        """The tokens of the task's answer to the last turn, or None if it has none."""
-        text = self.task.reply(self.bank.problem(row), turns)
-        if text is None:
+    def mask_cursor(self, row: int) -> MaskCursor | None:
+        """For the masks of a response to a row's problem, if its task says what it has to match."""
+        pattern = self.task.constraint(self.bank.problem(row)) if self.has_constraints else None
+        if pattern is None:
             return None
-        return self.vocabulary.encode(text)[: self.task.max_reply_tokens]
+        from textgym.constraints import automaton  # few tasks have constraints
+
+        return MaskCursor(automaton(pattern, self.vocabulary))
 
     def stops(self, turn: Sequence[int]) -> bool:
         """Whether the last token of a turn completed a stop string."""
@@ -230,3 +245,24 @@ def _is_fact(value: Any) -> bool:
     """Whether Gymnasium's vector environments can gather values like this one into an array."""
     kind = type(value)
     return kind in (str, float, bool) or (kind is int and -(2**63) <= value < 2**63)
+
+
+def draw_preferences(mdp: TokenMDP, level: int, num: int, seed: int) -> list[Preference]:
+    """`num` comparisons of responses to problems of a level; see `RLEnvironment.preferences`.
+
+    Raises:
+        ValueError: if `num` is no positive integer, or the task compares no responses.
+    """
+    if not as_index(num):
+        raise ValueError(f"n is {num!r}, expected an integer of at least 1")
+    stream, found = np.array([seed % 2**64], np.uint64), []
+    numbers = hash64(stream, np.arange(num, dtype=np.uint64)) % np.uint64(mdp.bank.num_at(level))
+    for i, number in enumerate(numbers.tolist()):
+        rng = np.random.Generator(np.random.PCG64([seed, i]))
+        pair = mdp.task.sample_preference(mdp.bank.problem(mdp.row(level, number)), rng)
+        if pair is None:
+            raise ValueError(
+                f"{type(mdp.task).__name__} compares no responses: it has no sample_preference"
+            )
+        found.append(pair)
+    return found

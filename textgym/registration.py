@@ -30,7 +30,7 @@ _MDPS: WeakValueDictionary[str, TokenMDP] = WeakValueDictionary()
 
 _MDP_SETTINGS = frozenset(inspect.signature(TokenMDP).parameters) - {"task"}
 _SETTINGS = _MDP_SETTINGS | {
-    *("difficulty", "details", "render_mode"),
+    *("difficulty", "details", "vector_reward", "render_mode"),
     *("autoreset_mode", "group_size"),
 }
 

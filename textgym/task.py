@@ -6,7 +6,6 @@ Nothing here knows of tokens, environments or learners.
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,6 +119,15 @@ class Task(ABC):
     rewards: Mapping[str, float] = {"correct": 1.0}
     """Component -> weight. An episode's reward is the weighted sum of the grade's components."""
 
+    component_ranges: Mapping[str, tuple[float, float]] = {}
+    """Component -> its lowest and highest value, where these are not 0 and 1. (-inf, inf): unknown,
+    as of a reward function that somebody brings; an illegal token then earns in it what the text so
+    far earns, less 1 (no text earns more by ending so than by eos)."""
+
+    multi_objective: bool = False
+    """Whether every info tells `vector_reward` and `reward_weights` [K] (float32, MO-Gymnasium's
+    names): the components, 0 until the episode ends, and their weights."""
+
     difficulties: tuple[str, ...] = ()
     """Names of the levels, easiest first; empty: there is one level and `sample` gets no name."""
 
@@ -184,12 +192,45 @@ class Task(ABC):
         """
         return [self.grade(*pair) for pair in zip(problems, responses, strict=True)]
 
+    def weights(self, problem: Problem) -> Mapping[str, float] | None:
+        """A problem's own weights, where its prompt tells them: not negative, their sum is 1.
+
+        They take the place of `rewards` and of `reward_weights`. None: the problem has none.
+        """
+        return None
+
+    def constraint(self, problem: Problem) -> str | None:
+        """A regular expression that the whole of a valid response matches, if the task has one.
+
+        Environments' `action_masks()` then allow the tokens after which a match can still be
+        completed within the token budget, and no others. A response that does not match is graded
+        as any other. For tasks of one turn; see `textgym.constraints` for what a pattern may hold.
+        """
+        return None
+
+    def sample_preference(self, problem: Problem, rng: np.random.Generator) -> Preference | None:
+        """Two responses to a problem, compared by what the task really prefers; None: it can't.
+
+        Drawn with `rng` alone. The comparison is noisy where people's would be.
+        """
+        return None
+
     def reply(self, problem: Problem, turns: Sequence[str]) -> str | None:
         """What the environment says after the policy's last turn, `turns[-1]`.
 
         None: nothing more, the episode ends. Called only while turns and budget are left.
         """
         return None
+
+    def reply_many(
+        self, problems: Sequence[Problem], turns: Sequence[Sequence[str]]
+    ) -> Sequence[str | None]:
+        """What `reply` says in each of several dialogues, in that order.
+
+        Vector environments call this with all turns that end in one step: override it where
+        answering many at once is cheaper, as when programs are run.
+        """
+        return [self.reply(*pair) for pair in zip(problems, turns, strict=True)]
 
     def grade_turns(self, problem: Problem, turns: Sequence[str]) -> Mapping[str, float]:
         """Judge a whole dialogue by the policy's turns; by default the last one is the response."""
@@ -248,121 +289,18 @@ class Task(ABC):
     @property
     def reward_range(self) -> tuple[float, float]:
         """The lowest and the highest reward of an episode, from the weights."""
-        return reward_range(self.rewards)
+        return reward_range(self.rewards, self.component_ranges)
 
 
-def reward_range(rewards: Mapping[str, float]) -> tuple[float, float]:
-    """The lowest and the highest weighted sum of components in [0, 1]."""
-    weights = list(rewards.values())
-    return sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights)
-
-
-def merge_rewards(task: Task, reward_weights: Mapping[str, float] | None) -> dict[str, float]:
-    """The task's `rewards`, with the weights that are given instead of its own.
-
-    Raises:
-        ValueError: for a component that the task has not (the message lists those it has), or a
-            weight that is no finite number.
-    """
-    if reward_weights is None:
-        return dict(task.rewards)
-    if not isinstance(reward_weights, Mapping):
-        raise ValueError(
-            f"reward_weights is {reward_weights!r}, expected a mapping of components to weights"
-        )
-    unknown = [name for name in reward_weights if name not in task.rewards]
-    if unknown:
-        raise ValueError(
-            f"reward_weights has {unknown}, expected some of {type(task).__name__}'s components, "
-            f"{list(task.rewards)}"
-        )
-    for name, weight in reward_weights.items():
-        check_weight("reward_weights", name, weight)
-    return {**task.rewards, **reward_weights}
-
-
-def check_attributes(task: Task) -> None:
-    """Refuse a task whose class attributes no environment can play.
-
-    Raises:
-        ValueError: which says what is wrong with which attribute.
-    """
-    for check in (check_rewards, check_difficulties, check_limits, check_texts):
-        check(task)
-
-
-def check_rewards(task: Task) -> None:
-    """`rewards` maps at least one name to a finite weight."""
-    rewards = task.rewards
-    if not isinstance(rewards, Mapping) or not rewards:
-        raise ValueError(f"rewards is {rewards!r}, expected a mapping of names to weights")
-    for name, weight in rewards.items():
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"rewards has the component {name!r}, expected a name")
-        check_weight("rewards", name, weight)
-
-
-def check_weight(where: str, name: str, weight: Any) -> None:
-    """A component's weight is a finite number."""
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise ValueError(f"{where}[{name!r}] is {weight!r}, expected a number")
-    if not math.isfinite(weight):
-        raise ValueError(f"{where}[{name!r}] is {weight}, expected a finite weight")
-
-
-def check_difficulties(task: Task) -> None:
-    """`difficulties` is a tuple of unique names, and `default_difficulty` one of them or None."""
-    names, default = task.difficulties, task.default_difficulty
-    if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"difficulties is {names!r}, expected a tuple of names")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"difficulties has {twice[0]!r} twice, expected unique names")
-    if ADAPTIVE in names:
-        raise ValueError(
-            f"difficulties has {ADAPTIVE!r}, which means a curriculum over all of them: rename it"
-        )
-    if default is not None and default not in names:
-        raise ValueError(
-            f"default_difficulty is {default!r}, expected None or one of {list(names)}"
-        )
-
-
-def check_limits(task: Task) -> None:
-    """Budgets are positive, and a task has room for replies if and only if it is a dialogue."""
-    for name, least in (
-        *(("max_turns", 1), ("max_reply_tokens", 0)),
-        *(("max_response_tokens", 1), ("least_response_tokens", 1)),
-    ):
-        value = getattr(task, name)
-        if name == "max_response_tokens" and value is None:
-            continue
-        count = as_index(value)
-        if count is None or count < least:
-            raise ValueError(f"{name} is {value!r}, expected an integer of at least {least}")
-    floor = task.floor
-    if floor is not None and not (isinstance(floor, int | float) and 0 <= floor <= 1):
-        raise ValueError(f"floor is {floor!r}, expected None or a number from 0 to 1")
-    if task.max_turns > 1 and not task.max_reply_tokens:
-        raise ValueError(
-            f"max_turns is {task.max_turns} but max_reply_tokens 0, so replies have no room"
-        )
-    if task.max_turns == 1 and task.max_reply_tokens:
-        raise ValueError(
-            f"max_reply_tokens is {task.max_reply_tokens} but max_turns 1, so there are no replies"
-        )
-
-
-def check_texts(task: Task) -> None:
-    """`stop_strings` and `alphabet` are made of texts that are not empty."""
-    stops, alphabet = task.stop_strings, task.alphabet
-    if not isinstance(stops, tuple | list):
-        raise ValueError(f"stop_strings is {stops!r}, expected a tuple of texts")
-    for stop in stops:
-        if not isinstance(stop, str) or not stop:
-            raise ValueError(f"stop_strings has {stop!r}, expected texts that are not empty")
-    if alphabet is not None and not (isinstance(alphabet, str) and alphabet):
-        raise ValueError(f"alphabet is {alphabet!r}, expected None or a text of its characters")
+def reward_range(
+    rewards: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]
+) -> tuple[float, float]:
+    """The lowest and the highest weighted sum of components, each in its range or from 0 to 1."""
+    ends = [
+        sorted(weight * end if weight else 0.0 for end in ranges.get(name, (0.0, 1.0)))
+        for name, weight in rewards.items()
+    ]
+    return sum(low for low, _ in ends), sum(high for _, high in ends)
 
 
 def as_index(value: Any) -> int | None:

@@ -34,7 +34,7 @@ class Turns:
         """Why each slot's episode ended, or 0 where it goes on, given what its last token says.
 
         Args:
-            reasons: [N] codes of core.STOP_REASONS by the last token and the budget alone.
+            reasons: [N] codes of mdp.STOP_REASONS by the last token and the budget alone.
             idle: [k] slots that took no step.
             rows: [N] their problems' rows in the bank.
         """
@@ -46,26 +46,37 @@ class Turns:
                 if self.mdp.stops(self.flat[self.turn_start[slot] : self.cursor[slot]]):
                     reasons[slot] = STOP
         if self.mdp.task.max_turns > 1:
-            for slot in np.flatnonzero((reasons == EOS) | (reasons == STOP)).tolist():
-                reasons[slot] = self._next(slot, int(reasons[slot]), int(rows[slot]))
+            self._reply(np.flatnonzero((reasons == EOS) | (reasons == STOP)), reasons, rows)
         return reasons
 
-    def _next(self, slot: int, reason: int, row: int) -> int:
-        """Append the task's reply to a finished turn: 0 if there is one, else why it all ended."""
-        cursor = int(self.cursor[slot])
-        turns = self.of(slot)
-        if len(turns) == self.mdp.task.max_turns or cursor == self.limit[slot]:
-            return reason
-        reply = self.mdp.reply(row, turns)
-        if reply is None:
-            return TASK
-        end = cursor + len(reply)
-        self.flat[cursor:end] = reply
+    def _reply(self, slots: np.ndarray, reasons: np.ndarray, rows: np.ndarray) -> None:
+        """Append the task's replies to the turns that ended in `slots` [k].
+
+        Where there is one, the episode goes on: `reasons` [N] is 0 then. Where the task has none,
+        it says so; where turns or budget are spent, it stays as it is.
+        """
+        waiting, turns = [], []
+        for slot in slots.tolist():
+            said = self.of(slot)
+            if len(said) < self.mdp.task.max_turns and self.cursor[slot] < self.limit[slot]:
+                waiting.append(slot)
+                turns.append(said)
+        if not waiting:
+            return
+        replies = self.mdp.reply_many(rows[waiting].tolist(), turns)
+        for slot, said, reply in zip(waiting, turns, replies, strict=True):
+            reasons[slot] = TASK if reply is None else 0
+            if reply is not None:
+                self._append(slot, said, reply)
+
+    def _append(self, slot: int, turns: list[str], reply: list[int]) -> None:
+        start = int(self.cursor[slot])
+        end = start + len(reply)
+        self.flat[start:end] = reply
         self.cursor[slot] = end
         self.limit[slot] += len(reply)
-        self.replies[slot].append((cursor, end))
+        self.replies[slot].append((start, end))
         self.finished[slot], self.turn_start[slot] = turns, end
-        return 0
 
     def of(self, slot: int) -> list[str]:
         """The policy's turns in a slot, the current one last."""

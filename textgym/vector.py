@@ -7,7 +7,7 @@ are the reference answer's or can earn nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -18,10 +18,10 @@ from gymnasium.vector.utils import batch_space
 from textgym.arguments import as_mask, as_mode, as_problems, as_seeds
 from textgym.bank import hash64
 from textgym.curriculum import Curriculum
-from textgym.endings import write_ending, write_facts
+from textgym.endings import Endings
+from textgym.masks import MaskCursor
 from textgym.mdp import BY_CURRICULUM, EOS, ILLEGAL, TokenMDP, level_draws
 from textgym.task import Task, as_index
-from textgym.tokenizer import CharTokenizer
 from textgym.turns import Turns
 
 DRAWS_AHEAD = 128
@@ -51,7 +51,7 @@ class TokenVectorEnv(VectorEnv):
             finished slot stays as it is, earns 0 and ignores its actions until it is reset.
         group_size: so many consecutive slots play the same problems (a group's slots have the
             seed of its first).
-        difficulty, details: see RLEnvironment.
+        difficulty, details, vector_reward: see RLEnvironment; vector rewards are [N, K] float32.
         **settings: see TokenMDP.
 
     Raises:
@@ -67,6 +67,7 @@ class TokenVectorEnv(VectorEnv):
         group_size: int = 1,
         difficulty: str | int | Curriculum | None = None,
         details: bool = True,
+        vector_reward: bool = False,
         **settings: Any,
     ) -> None:
         if not as_index(num_envs) or not as_index(group_size) or num_envs % group_size:
@@ -82,6 +83,7 @@ class TokenVectorEnv(VectorEnv):
         self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.num_envs, self.group_size = num_envs, group_size
         self.autoreset_mode, self.details = as_mode(autoreset_mode), details
+        self.vector_reward, self.reward_space = vector_reward, mdp.scoring.reward_space
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space, self.single_action_space = mdp.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -107,22 +109,25 @@ class TokenVectorEnv(VectorEnv):
         self._draws = np.zeros((num, DRAWS_AHEAD), dtype=np.int64)
         # With a curriculum, of each group: episode -> its level, until all slots are beyond it.
         self._group_levels: list[dict[int, int]] = [{} for _ in range(num // self.group_size)]
-        self._budget_columns = np.arange(mdp.budget)
         # What a token alone says of the end of an episode; the budget's code is lower than these.
         self._ending = np.where(vocabulary.illegal, ILLEGAL, 0).astype(np.uint8)
         self._ending[vocabulary.eos] = EOS
         self._turns: Turns | None = None
         if mdp.task.max_turns > 1 or mdp.task.stop_strings:
             self._turns = Turns(mdp, self._flat, self._cursor, self._limit)
-        # Asking 150,000 tokens for their text takes seconds: only the built-in tokenizer is asked.
-        self._worthless: np.ndarray | None = None
-        if mdp.task.alphabet is not None and isinstance(vocabulary.tokenizer, CharTokenizer):
-            self._worthless = ~vocabulary.in_alphabet(mdp.task.alphabet)
+        self._endings = Endings(
+            mdp, self._flat, self._cursor, self._limit, self._turns, self.details
+        )
+        # Slot -> where its episode's response stands, once a mask has been asked for.
+        self._mask_cursors: dict[int, MaskCursor | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_mask_cursors": {}}  # a copy reads its responses anew
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         # A copy of a view is a view of nothing, and a bank from a pickle has to make its rows anew.
-        self._flat = self._tokens.reshape(-1)
+        self._flat = self._endings.flat = self._tokens.reshape(-1)
         if self._turns is not None:
             self._turns.flat = self._flat
         self.mdp.bank.ensure(self._rows)
@@ -152,6 +157,7 @@ class TokenVectorEnv(VectorEnv):
         self._start(slots, infos, None if numbers is None else numbers[slots])
         infos["length"] = np.where(mask, self._cursor - self._base, 0)
         infos["_length"] = mask.copy()
+        self._tell_rewards(infos, slots)
         self._idle = self._idle[~mask[self._idle]]
         return self._tokens.copy(), infos
 
@@ -254,6 +260,8 @@ class TokenVectorEnv(VectorEnv):
         self._rows[slots] = rows
         if self._turns is not None:
             self._turns.start(slots)
+        for slot in slots.tolist() if self._mask_cursors else ():
+            self._mask_cursors.pop(slot, None)
         if self.details:
             mask = np.zeros(self.num_envs, dtype=bool)
             mask[slots] = True
@@ -317,20 +325,22 @@ class TokenVectorEnv(VectorEnv):
         num, done = self.num_envs, reasons.astype(bool)
         slots = done.nonzero()[0]
         rewards = np.zeros(num, dtype=np.float64)
+        if self.vector_reward:
+            rewards = np.zeros((num, len(self.mdp.components)), dtype=np.float32)
         infos: dict[str, Any] = {}
         mode, idle = self.autoreset_mode, self._idle
         if slots.size:
             if mode is AutoresetMode.SAME_STEP:
                 lengths = (self._cursor - self._base) * done
                 final: dict[str, Any] = {"length": lengths, "_length": done.copy()}
-                rewards[slots] = self._grade(slots, reasons, final)
+                rewards[slots] = self._pay(slots, reasons, final)
                 infos["final_obs"] = self._final_observations(slots)
                 infos["final_info"] = final
                 infos["_final_obs"] = infos["_final_info"] = final["_length"]
                 self._episodes[slots] += 1
                 self._start(slots, infos)
             else:
-                rewards[slots] = self._grade(slots, reasons, infos)
+                rewards[slots] = self._pay(slots, reasons, infos)
         if mode is AutoresetMode.NEXT_STEP:
             if idle.size:
                 self._episodes[idle] += 1
@@ -340,6 +350,8 @@ class TokenVectorEnv(VectorEnv):
             self._idle = np.concatenate([idle, slots])
         infos["length"] = self._cursor - self._base
         infos["_length"] = self._everyone.copy()
+        told = done & (mode is not AutoresetMode.SAME_STEP)
+        self._tell_rewards(infos, (~told).nonzero()[0])
         return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
 
     def _final_observations(self, slots: np.ndarray) -> np.ndarray:
@@ -348,77 +360,65 @@ class TokenVectorEnv(VectorEnv):
         final[slots] = np.fromiter(rows, dtype=object, count=len(slots))
         return final
 
-    # ---------------------------------------------------------------- grading
+    # ---------------------------------------------------------------- rewards
 
-    def _grade(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
-        """Rewards [k] of the finished slots; writes the keys of an ending into `infos`."""
-        mdp, rows, exact = self.mdp, self._rows.take(slots), None
-        bank = mdp.bank
-        if self._turns is not None:
-            texts = np.array([self._turns.response(slot) for slot in slots.tolist()], dtype=object)
-            grades = np.zeros((len(slots), len(mdp.components)))
-            unknown = (reasons.take(slots) != ILLEGAL).nonzero()[0]
-        else:
-            # Fewer tokens than the budget leave pad behind the end, in the references too: equal
-            # tokens are the reference answer, whose text is known, and after the first its grade.
-            first = self._limit.take(slots) - mdp.budget
-            responses = self._flat.take(first[:, None] + self._budget_columns)
-            same = responses == bank.references.take(rows, axis=0)
-            exact = np.logical_and.reduce(same, axis=1)
-            is_known = exact & bank.is_graded.take(rows)
-            grades = bank.reference_grades.take(rows, axis=0) * is_known[:, None]
-            texts = bank.answers.take(rows) if self.details else np.empty(len(rows), object)
-            unknown = (~is_known).nonzero()[0]
-            if unknown.size:
-                others, responses = slots.take(unknown), responses.take(unknown, axis=0)
-                hopeful = reasons.take(others) != ILLEGAL
-                if self._worthless is not None:
-                    hopeful &= ~np.logical_or.reduce(self._worthless.take(responses), axis=1)
-                if not self.details:  # only the grader wants a text
-                    unknown, others = unknown[hopeful], others[hopeful]
-                    responses, hopeful = responses[hopeful], hopeful[hopeful]
-                lengths = self._cursor.take(others) - first.take(unknown)
-                texts[unknown] = mdp.vocabulary.decode_rows(responses, lengths)
-                unknown = unknown[hopeful]
-        facts: dict[int, Mapping[str, Any]] = {}
-        counts = self._levels.take(slots) == BY_CURRICULUM if self.curriculum is not None else None
-        if unknown.size:
-            ended = unknown.tolist()
-            turns = (
-                [(texts[i],) for i in ended]
-                if self._turns is None
-                else [self._turns.of(int(slots[i])) for i in ended]
-            )
-            verdicts = mdp.grade_many([int(rows[i]) for i in ended], turns)
-            for i, verdict in zip(ended, verdicts, strict=True):
-                values, found, error = verdict
-                grades[i] = values
-                if found:
-                    facts[i] = found
-                if error is not None:
-                    self._add_info(infos, {"verifier_error": error}, int(slots[i]))
-                    if counts is not None:
-                        counts[i] = False
-                elif exact is not None and exact[i]:
-                    bank.keep_grade(int(rows[i]), verdict)
-        if counts is not None:
-            played, successes = rows[counts] // bank.num_problems, mdp.success(grades[counts])
+    def _pay(self, slots: np.ndarray, reasons: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
+        """Rewards [k] (or [k, K]) of finished slots; writes the keys of an ending into `infos`."""
+        mdp, scoring, rows = self.mdp, self.mdp.scoring, self._rows.take(slots)
+        values, graded = self._endings.grade(slots, rows, reasons, infos)
+        if self.curriculum is not None:
+            counts = graded & (self._levels.take(slots) == BY_CURRICULUM)
+            played, successes = rows[counts] // mdp.bank.num_problems, mdp.success(values[counts])
             self.curriculum.record(played.tolist(), successes.tolist())
-        if mdp.task.max_turns > 1:
-            masks = self._turns.masks(slots)
-            infos["response_mask"], infos["_response_mask"] = masks, reasons.astype(bool)
-        if self.details:
-            if bank.reference_facts and exact is not None:
-                for i in is_known.nonzero()[0].tolist():
-                    facts[i] = bank.reference_facts.get(int(rows[i]), {})
-            if facts:
-                write_facts(infos, slots, facts, self.num_envs)
-            write_ending(infos, mdp, slots, reasons, texts, grades)
-        rewards = mdp.reward(grades.T)
-        if mdp.lowest_reward:
-            rewards[reasons.take(slots) == ILLEGAL] = mdp.lowest_reward
-        return rewards
+        illegal = reasons.take(slots) == ILLEGAL
+        if scoring.lowest is not None and not (self.vector_reward or mdp.task.multi_objective):
+            rewards = scoring.total(values.T, tuple(scoring.rewards.values()))
+            if scoring.lowest:
+                rewards[illegal] = scoring.lowest
+            return rewards
+        weights = self._weights(slots)
+        values[illegal] = scoring.after_illegal(values[illegal], weights[illegal])
+        self._tell_rewards(infos, slots, values)
+        return values if self.vector_reward else scoring.total(values.T, weights.T)
+
+    def _weights(self, slots: np.ndarray) -> np.ndarray:
+        """[k, K] float64: what the components weigh in the problems that the slots play."""
+        problems = map(self.mdp.bank.problem, self._rows.take(slots).tolist())
+        return self.mdp.scoring.weights_many(list(problems))
+
+    def _tell_rewards(
+        self, infos: dict[str, Any], slots: np.ndarray, values: np.ndarray | None = None
+    ) -> None:
+        """What a multi-objective task's info always has, of `slots` [k]: components [k, K] or 0."""
+        if not self.mdp.task.multi_objective:
+            return
+        num_components = len(self.mdp.components)
+        for name, found in (("vector_reward", values), ("reward_weights", self._weights(slots))):
+            if name not in infos:
+                infos[name] = np.zeros((self.num_envs, num_components), dtype=np.float32)
+                infos[f"_{name}"] = np.zeros(self.num_envs, dtype=bool)
+            if found is not None:
+                infos[name][slots] = found
+            infos[f"_{name}"][slots] = True
 
     def action_masks(self) -> np.ndarray:
-        """[N, V] bool: the tokens that are legal now. A fresh array."""
-        return np.tile(~self.mdp.vocabulary.illegal, (self.num_envs, 1))
+        """[N, V] bool: the tokens that are legal now; see RLEnvironment. A fresh array."""
+        masks = np.tile(~self.mdp.vocabulary.illegal, (self.num_envs, 1))
+        if not self.mdp.has_constraints:
+            return masks
+        playing = np.ones(self.num_envs, dtype=bool)
+        playing[self._idle] = False
+        for slot in playing.nonzero()[0].tolist():
+            mask = self._constrained(slot)
+            if mask is not None:
+                masks[slot] = mask
+        return masks
+
+    def _constrained(self, slot: int) -> np.ndarray | None:
+        """[V] bool: what the task's constraint allows in a slot that is in an episode, or None."""
+        if slot not in self._mask_cursors:
+            self._mask_cursors[slot] = self.mdp.mask_cursor(int(self._rows[slot]))
+        cursor = self._mask_cursors[slot]
+        end, limit = int(self._cursor[slot]), int(self._limit[slot])
+        response = self._flat[limit - self.mdp.budget : end]
+        return None if cursor is None else cursor.mask(response, limit - end)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from textgym import task as attributes
+from textgym import attributes
 from textgym.bank import MAX_DRAWS
 from textgym.checking.report import Flaw, Report, shown, undisturbed
 from textgym.task import SPLITS, Problem, Task
