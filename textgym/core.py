@@ -127,6 +127,11 @@ class RLEnvironment(gymnasium.Env):
         """The position of the level that the next episode plays (an adaptive one: most likely)."""
         return self._asked if self.curriculum is None else self.curriculum.level
 
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """[K] float64: what the components weigh in this episode, in `mdp.components`' order."""
+        return self._weights.copy()
+
     def set_difficulty(self, difficulty: str | int | Curriculum) -> None:
         """Play this level from the next episode on (also: `reset(options={"difficulty": ...})`).
 

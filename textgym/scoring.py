@@ -42,10 +42,10 @@ class Scoring:
         )
         self.has_own_weights = type(task).weights is not Task.weights
         self.is_bounded = bool(np.isfinite([self._low, self._high]).all())
-        if self.has_own_weights:  # any mixture of the components
-            self.reward_range = float(self._low.min()), float(self._high.max())
-        else:
-            self.reward_range = reward_range(self.rewards, task.component_ranges)
+        low, high = reward_range(self.rewards, task.component_ranges)
+        if self.has_own_weights:  # or any mixture of the components
+            low, high = min(low, float(self._low.min())), max(high, float(self._high.max()))
+        self.reward_range = low, high
         fixed = self.is_bounded and not self.has_own_weights
         self.lowest = self.reward_range[0] if fixed else None
 

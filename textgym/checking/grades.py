@@ -12,7 +12,7 @@ import numpy as np
 
 from textgym.checking.problems import Sample, content, error_of
 from textgym.checking.report import Flaw, Report, shown, undisturbed
-from textgym.task import Problem
+from textgym.task import Problem, Task
 
 SLOW_SECONDS = 1.0
 """A response whose grading takes longer holds up every other one."""
@@ -42,26 +42,33 @@ FOREIGN = "x \n.+;_\0\u0663\u00e9\ud800"
 
 
 def check_grades(sample: Sample, report: Report) -> str:
-    """`grade` gives exactly the components of `rewards`, as floats in [0, 1]."""
-    names = set(sample.task.rewards)
+    """`grade` gives exactly the components of `rewards`, as floats in their ranges."""
+    ranges = _ranges(sample.task)
     for problems in sample.levels.values():
         others = [problem.answer for problem in problems[1:] + problems[:1]]
         for responses in ([problem.answer for problem in problems], others):
             for response, grade in zip(responses, sample.grades(problems, responses), strict=True):
-                _check_grade(grade, names, shown(response))
-    return f"one number in [0, 1] for each of {sorted(names)}"
+                _check_grade(grade, ranges, shown(response))
+    told = [f"{name} in [{low:g}, {high:g}]" for name, (low, high) in sorted(ranges.items())]
+    return f"one number for each of: {', '.join(told)}"
 
 
-def _check_grade(grade: Any, names: set[str], response: str) -> None:
+def _ranges(task: Task) -> dict[str, tuple[float, float]]:
+    return {name: task.component_ranges.get(name, (0.0, 1.0)) for name in task.rewards}
+
+
+def _check_grade(grade: Any, ranges: Mapping[str, tuple[float, float]], response: str) -> None:
     if error_of(grade) is not None:
         return  # no verdict: its components are not read
-    if not isinstance(grade, Mapping) or set(grade) != names:
+    if not isinstance(grade, Mapping) or set(grade) != set(ranges):
         got = sorted(grade) if isinstance(grade, Mapping) else shown(grade)
-        raise Flaw(f"grade gave {got} for {response}, expected the components {sorted(names)}")
+        raise Flaw(f"grade gave {got} for {response}, expected the components {sorted(ranges)}")
     for name, value in grade.items():
-        if not isinstance(value, float) or not 0.0 <= value <= 1.0:
+        low, high = ranges[name]
+        if not isinstance(value, float) or not low <= value <= high:
             raise Flaw(
-                f"grade gave {name}={shown(value)} for {response}, expected a float in [0, 1]"
+                f"grade gave {name}={shown(value)} for {response}, expected a float in "
+                f"[{low:g}, {high:g}]"
             )
 
 
@@ -115,13 +122,13 @@ def _shown(grade: Mapping[str, float]) -> str:
 
 def check_hostile_responses(sample: Sample, report: Report) -> str:
     """`grade` and `reply` neither raise nor dawdle for anything that a policy may emit."""
-    names, slowest = set(sample.task.rewards), (0.0, "")
+    ranges, slowest = _ranges(sample.task), (0.0, "")
     with undisturbed("grade", sample.task):
         for problem in sample.some(3):
             for kind, response in HOSTILE.items():
                 start = time.perf_counter()
                 try:
-                    _check_grade(sample.grade(problem, response), names, kind)
+                    _check_grade(sample.grade(problem, response), ranges, kind)
                     if sample.task.max_turns > 1:
                         _reply(sample, problem, response)
                 except Flaw:
@@ -166,7 +173,11 @@ def _reply(sample: Sample, problem: Problem, turn: str) -> str | None:
 
 
 def check_reference_answers(sample: Sample, report: Report) -> str:
-    """The reference answer, where there is one, earns the highest reward."""
+    """The reference answer, where there is one, earns the highest reward.
+
+    Of objectives that are at odds there is no such thing, and `check_baselines` is what is left: no
+    answer to another question earns more.
+    """
     high, num_references = sample.task.reward_range[1], 0
     for name, problems in sample.levels.items():
         asked = [problem for problem in problems if problem.answer]
@@ -186,6 +197,8 @@ def check_reference_answers(sample: Sample, report: Report) -> str:
                 )
         report.levels[name]["reference"] = _mean(shares)
         num_references += len(shares)
+    if sample.task.multi_objective:
+        return f"{num_references} reference answers, which are what others are measured by"
     return f"{num_references} reference answers, each earns {high:g}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from textgym import attributes
 from textgym.bank import MAX_DRAWS
 from textgym.checking.report import Flaw, Report, shown, undisturbed
+from textgym.scoring import Scoring
 from textgym.task import SPLITS, Problem, Task
 from textgym.tokenizer import Tokenizer, Vocabulary
 
@@ -67,20 +69,32 @@ class Sample:
         return [self.grade(*pair) for pair in zip(problems, responses, strict=True)]
 
     def shares(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
-        """What each response earns in an environment, as a share of the highest reward."""
-        alphabet, rewards = self.task.alphabet, self.task.rewards
+        """What each response earns in an environment, as a share of the highest reward.
+
+        Of objectives that are at odds, and of components without an upper limit, no response has
+        the highest values: there, of what the reference answer earns.
+        """
+        rewards, high = self.rewards(problems, responses), self.task.reward_range[1]
+        highest = [high] * len(rewards)
+        if self.task.multi_objective or not math.isfinite(high):
+            highest = self.rewards(problems, [problem.answer for problem in problems])
+        return [r / h if h > 0 else 0.0 for r, h in zip(rewards, highest, strict=True)]
+
+    def rewards(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[float]:
+        """What each response earns in an environment; 0 where there is no verdict."""
+        alphabet, scoring = self.task.alphabet, Scoring(self.task, None)
         legal = [alphabet is None or set(alphabet).issuperset(text) for text in responses]
         triples = zip(problems, responses, legal, strict=True)
         pairs = [(problem, text) for problem, text, ok in triples if ok]
         grades = iter(self.grades([p for p, _ in pairs], [text for _, text in pairs]))
         found = []
-        for ok in legal:
+        for problem, ok in zip(problems, legal, strict=True):
             grade = next(grades) if ok else None
             if grade is None or error_of(grade) is not None:
                 found.append(0.0)
             else:
-                reward = sum(weight * grade[name] for name, weight in rewards.items())
-                found.append(reward / self.task.reward_range[1])
+                values = [float(grade[name]) for name in scoring.components]
+                found.append(scoring.total(values, scoring.weights(problem).tolist()))
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import gymnasium
 import numpy as np
@@ -30,7 +30,7 @@ def useful_tokens(mdp: TokenMDP) -> np.ndarray:
 
 
 def _illegal_tokens(env: RLEnvironment, seed: int) -> str:
-    low = env.mdp.reward_range[0]
+    low = env.mdp.scoring.lowest
     illegal = np.flatnonzero(env.mdp.vocabulary.illegal).tolist()
     for token in illegal:
         env.reset(seed=seed)
@@ -41,7 +41,7 @@ def _illegal_tokens(env: RLEnvironment, seed: int) -> str:
                 f"token {token} gave terminated={result.terminated}, truncated={result.truncated}, "
                 f"stop_reason={reason!r}, expected it to terminate the episode as 'illegal'"
             )
-        if result.reward != low:
+        if low is not None and not env.vector_reward and result.reward != low:
             raise Flaw(f"token {token} earned {result.reward}, expected the lowest reward, {low}")
     return f"{len(illegal)} tokens (pad, bos, unk, ...) end the episode with the lowest reward"
 
@@ -54,12 +54,35 @@ def _action_masks(env: RLEnvironment, seed: int) -> str:
         raise Flaw(f"action_masks() is {shown(masks)}, expected a bool array of shape ({size},)")
     if masks is again:
         raise Flaw("action_masks() gives one array twice, expected a fresh one")
+    if env.mdp.has_constraints:
+        return _constrained_episode(env, seed)
     wrong = np.flatnonzero(masks == vocabulary.illegal)
     if wrong.size:
         raise Flaw(f"action_masks() is wrong at the tokens {wrong.tolist()[:10]}")
     if not masks[vocabulary.eos]:
         raise Flaw("action_masks() forbids eos, so no response could end")
     return f"{int(masks.sum())} of {size} tokens are legal, eos among them"
+
+
+def _constrained_episode(env: RLEnvironment, seed: int) -> str:
+    """Play a random episode under the masks of a task that constrains its responses."""
+    rng, num_tokens = np.random.Generator(np.random.PCG64(seed)), 0
+    illegal = env.mdp.vocabulary.illegal
+    result = None
+    while result is None or not result.terminated:
+        masks = env.action_masks()
+        if not masks.any() or (masks & illegal).any():
+            raise Flaw(
+                f"action_masks() allows {shown(masks.nonzero()[0].tolist())}, expected tokens"
+            )
+        result = env.step(rng.choice(masks.nonzero()[0]))
+        num_tokens += 1
+    if result.info["stop_reason"] != "eos":
+        raise Flaw(
+            f"a response under masks ended for {result.info['stop_reason']!r}, expected 'eos': "
+            f"{shown(result.info['response'])}"
+        )
+    return f"a random response under masks is complete after {num_tokens} tokens"
 
 
 def _budget(env: RLEnvironment, seed: int) -> str:
@@ -109,21 +132,31 @@ def _observations(env: RLEnvironment, seed: int) -> str:
 
 
 def _rewards(env: RLEnvironment, seed: int) -> str:
-    low, high = env.mdp.reward_range
+    mdp = env.mdp
+    (low, high), space = mdp.reward_range, env.reward_space
     env.reset(seed=seed)
     for _, result in _random_steps(env, seed):
+        reward = result.reward
+        if env.vector_reward and reward not in space:
+            raise Flaw(f"the reward {shown(reward)} is not in {space}")
         if not result.terminated:
-            if result.reward != 0:
-                raise Flaw(f"a step before the end earned {result.reward}, expected 0")
+            if np.any(reward):
+                raise Flaw(f"a step before the end earned {reward}, expected 0")
             continue
         reason, components = result.info["stop_reason"], result.info["components"]
-        if not low <= result.reward <= high:
-            raise Flaw(f"the reward {result.reward} is outside of reward_range {low, high}")
         if reason not in STOP_REASONS[1:]:
             raise Flaw(f"stop_reason is {reason!r}, expected one of {STOP_REASONS[1:]}")
-        total = sum(weight * components[name] for name, weight in env.mdp.rewards.items())
-        if reason != "illegal" and not np.isclose(total, result.reward):
-            raise Flaw(f"the reward is {result.reward}, but its weighted components add to {total}")
+        values = [components[name] for name in mdp.components]
+        if env.vector_reward:
+            expected = values
+        else:
+            if not low <= reward <= high:
+                raise Flaw(f"the reward {reward} is outside of reward_range {low, high}")
+            expected = mdp.scoring.total(values, env.reward_weights.tolist())
+        if reason != "illegal" and not np.allclose(expected, reward):
+            raise Flaw(f"the reward is {reward}, but its components give {expected}")
+    if env.vector_reward:
+        return f"0 until the end, then the components {', '.join(mdp.components)}"
     return f"0 until the end, then the weighted components, from {low:g} to {high:g}"
 
 
@@ -138,27 +171,39 @@ def _random_steps(env: RLEnvironment, seed: int) -> Iterator[tuple[int, StepResu
 
 
 def _reference_answers(env: RLEnvironment, seed: int) -> str:
-    mdp, high, num_played = env.mdp, env.mdp.reward_range[1], 0
+    mdp, num_played = env.mdp, 0
     if env.task.max_turns > 1:
         return "not played: in a dialogue, one turn need not be the whole of it"
     for level in range(mdp.bank.num_levels):
         for number in range(min(NUM_PROBLEMS, mdp.bank.num_problems)):
-            problem = mdp.bank.problem(mdp.row(level, number))
-            if not problem.answer:
+            row = mdp.row(level, number)
+            answer = mdp.bank.problem(row).answer
+            if not answer:
                 continue
             env.reset(seed=seed, options={"difficulty": level, "problem": number})
-            for token in [*mdp.vocabulary.encode(problem.answer), mdp.vocabulary.eos]:
+            for token in [*mdp.vocabulary.encode(answer), mdp.vocabulary.eos]:
                 result = env.step(token)
                 if result.terminated:
                     break
-            if not np.isclose(result.reward, high):
+            expected = _expected(env, mdp.grade(row, [answer]).values)
+            if not np.allclose(result.reward, expected):
                 raise Flaw(
-                    f"the reference answer {shown(problem.answer)} earned {result.reward}, expected"
-                    f" {high}; it was read as {shown(result.info.get('response'))}, "
+                    f"the reference answer {shown(answer)} earned {result.reward}, expected "
+                    f"{expected}; it was read as {shown(result.info.get('response'))}, "
                     f"stop_reason {result.info.get('stop_reason')!r}"
                 )
             num_played += 1
-    return f"{num_played} played token by token, each earns {high:g}"
+    return f"{num_played} played token by token, each earns what it should"
+
+
+def _expected(env: RLEnvironment, grade: Sequence[float]) -> float | Sequence[float]:
+    """What a reference answer with this grade earns: the highest reward, where there is one."""
+    high = env.mdp.reward_range[1]
+    if env.vector_reward:
+        return grade
+    if env.task.multi_objective or not np.isfinite(high):
+        return env.mdp.scoring.total(grade, env.reward_weights.tolist())
+    return high
 
 
 CHECKS: dict[str, Callable[[RLEnvironment, int], str]] = {
