@@ -7,6 +7,7 @@ The observation is the tokens so far, an action is one token, the reward comes f
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -201,27 +202,40 @@ class RLEnvironment(gymnasium.Env):
             gymnasium.error.ResetNeeded: if the episode is over.
             gymnasium.error.InvalidAction: if the action is no token id.
         """
+        return self.say((action,))
+
+    def say(self, tokens: Iterable[int]) -> StepResult:
+        """Append several tokens, as a step for each would, and return what the last of them does.
+
+        Those behind the end of the turn are dropped: a turn's reply comes before they would.
+
+        Raises:
+            gymnasium.error.ResetNeeded: if the episode is over.
+            gymnasium.error.InvalidAction: if one is no token id; those before it are in the text.
+        """
         if self._over:
             raise gymnasium.error.ResetNeeded("the episode is over: call reset() before step()")
-        try:
-            token = operator.index(action)  # any kind of integer, but not 3.7 or "3"
-        except TypeError:
-            token = -1
-        if not 0 <= token < len(self._illegal):
-            raise gymnasium.error.InvalidAction(
-                f"action is {action!r}, expected a token id from 0 to {len(self._illegal) - 1}"
-            )
-        self._tokens[self._length] = token
-        self._length += 1
-        self._left -= 1
-        if self._illegal[token]:
-            return self._end(ILLEGAL)
-        if token == self._eos:
-            return self._end_turn(EOS)
-        if self.mdp.stop_window and self.mdp.stops(self._tokens[self._turn_start : self._length]):
-            return self._end_turn(STOP)
-        if not self._left:
-            return self._end(LENGTH)
+        for action in tokens:
+            try:
+                token = operator.index(action)  # any kind of integer, but not 3.7 or "3"
+            except TypeError:
+                token = -1
+            if not 0 <= token < len(self._illegal):
+                raise gymnasium.error.InvalidAction(
+                    f"action is {action!r}, expected a token id from 0 to {len(self._illegal) - 1}"
+                )
+            self._tokens[self._length] = token
+            self._length += 1
+            self._left -= 1
+            if self._illegal[token]:
+                return self._end(ILLEGAL)
+            if token == self._eos:
+                return self._end_turn(EOS)
+            if self.mdp.stop_window:
+                if self.mdp.stops(self._tokens[self._turn_start : self._length]):
+                    return self._end_turn(STOP)
+            if not self._left:
+                return self._end(LENGTH)
         return self._go_on()
 
     def _go_on(self) -> StepResult:

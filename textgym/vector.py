@@ -159,7 +159,7 @@ class TokenVectorEnv(VectorEnv):
         infos["_length"] = mask.copy()
         self._tell_rewards(infos, slots)
         self._idle = self._idle[~mask[self._idle]]
-        return self._tokens.copy(), infos
+        return self._observations(), infos
 
     def _seed(self, slots: np.ndarray, seeds: list[int | None] | None) -> None:
         """Give seeds to the slots that get one, and to those that never had one."""
@@ -294,7 +294,14 @@ class TokenVectorEnv(VectorEnv):
             actions[idle] = self._flat.take(last)
         self._flat[self._cursor] = actions
         self._cursor += 1
-        reasons = self._ending.take(actions)
+        return self._end_turns(actions)
+
+    def _end_turns(
+        self, tokens: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Go on behind `tokens` [N], which were appended last (in slots that wait: anything)."""
+        idle = self._idle
+        reasons = self._ending.take(tokens)
         np.maximum(reasons, (self._cursor == self._limit).view(np.uint8), out=reasons)
         if idle.size:
             reasons[idle] = 0
@@ -352,7 +359,11 @@ class TokenVectorEnv(VectorEnv):
         infos["_length"] = self._everyone.copy()
         told = done & (mode is not AutoresetMode.SAME_STEP)
         self._tell_rewards(infos, (~told).nonzero()[0])
-        return self._tokens.copy(), rewards, done, np.zeros(num, dtype=bool), infos
+        return self._observations(), rewards, done, np.zeros(num, dtype=bool), infos
+
+    def _observations(self) -> Any:
+        """What every slot shows now, as a batch of the observation space."""
+        return self._tokens.copy()
 
     def _final_observations(self, slots: np.ndarray) -> np.ndarray:
         final = np.empty(self.num_envs, dtype=object)  # None everywhere
