@@ -217,7 +217,7 @@ class TokenMDP:
                 "dialogues, expected one to each"
             )
         return [
-            None if text is None else self.vocabulary.encode(text)[: task.max_reply_tokens]
+            None if text is None else self.vocabulary.encode_plain(text)[: task.max_reply_tokens]
             for text in texts
         ]
 

@@ -166,6 +166,9 @@ class Vocabulary:
         special |= {pad, tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None)}
         # Some tokenizers use eos as pad, bos or unk; eos must stay legal, or nothing could end.
         self.illegal[[i for i in special if i is not None and i != self.eos]] = True
+        # unk stands for a character that has no token, unless it is eos under another name.
+        self._control = (special - {None, getattr(tokenizer, "unk_token_id", None)}) | {self.eos}
+        self._encode_plain = {"split_special_tokens": True} if added else {}
         self._characters = None
         if isinstance(tokenizer, CharTokenizer):
             codes = [0, 0, 0, 0, *map(ord, tokenizer.characters)]
@@ -174,6 +177,16 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, with no special token added."""
         return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Tokens of a text from outside, such as a tool's output: none of them is special.
+
+        Where such a text says "<eos>", it means five characters: as the token of that name, it
+        would end a turn in the eyes of a policy. (`encode` knows the names: prompts may hold the
+        tokens of a chat template.)
+        """
+        tokens = self.tokenizer.encode(text, add_special_tokens=False, **self._encode_plain)
+        return [token for token in tokens if token not in self._control]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a response, without its eos and other special tokens."""

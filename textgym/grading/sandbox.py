@@ -180,9 +180,23 @@ class Sandbox:
         Returns:
             What became of it. It raises for nothing that a program can do.
         """
-        job = {"mode": "script", "program": program}
-        child = Child(job, stdin.encode(errors="surrogatepass"), output_bytes=output_bytes)
-        return self._run(child, timeout, memory_mb)
+        limits = {"timeout": timeout, "memory_mb": memory_mb, "output_bytes": output_bytes}
+        return self.run_many([program], stdin, **limits)[0]
+
+    def run_many(
+        self,
+        programs: Sequence[str],
+        stdin: str = "",
+        *,
+        timeout: float = 3.0,
+        memory_mb: int = 512,
+        output_bytes: int = MIB,
+    ) -> list[RunResult]:
+        """Run several programs side by side, each as `run` would; what became of them, in order."""
+        data = stdin.encode(errors="surrogatepass")
+        jobs = ({"mode": "script", "program": program} for program in programs)
+        children = [Child(job, data, output_bytes=output_bytes) for job in jobs]
+        return self._run(children, timeout, memory_mb)
 
     def call(
         self,
@@ -201,10 +215,10 @@ class Sandbox:
         """
         calls = [[entry_point, wire.dumps(list(args))]]
         job = {"mode": "call", "program": program, "calls": calls}
-        return self._run(Child(job, reply_bytes=reply_bytes), timeout, memory_mb)
+        return self._run([Child(job, reply_bytes=reply_bytes)], timeout, memory_mb)[0]
 
-    def _run(self, child: Child, timeout: float, memory_mb: int) -> RunResult:
-        def steps() -> Steps[RunResult]:
+    def _run(self, children: Sequence[Child], timeout: float, memory_mb: int) -> list[RunResult]:
+        def steps(child: Child) -> Steps[RunResult]:
             outcome = yield Launch((child,), timeout, memory_mb * MIB)
             return (
                 RunResult("", error=outcome.error)
@@ -212,7 +226,7 @@ class Sandbox:
                 else _result(outcome, "calls" in child.job)
             )
 
-        return self.run_all([steps()])[0]
+        return self.run_all(list(map(steps, children)))
 
     def close(self) -> None:
         """End the workers."""

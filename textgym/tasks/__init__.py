@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textgym.tasks.code import TextCode
+from textgym.tasks.dialogue import TextCalculator, TextGuess, TextPython
 from textgym.tasks.math import (
     TextCalculus,
     TextCombinatorics,
@@ -19,16 +20,19 @@ from textgym.tasks.math import (
 )
 
 __all__ = [
+    "TextCalculator",
     "TextCalculus",
     "TextCode",
     "TextCombinatorics",
     "TextCountdown",
     "TextEquation",
     "TextFraction",
+    "TextGuess",
     "TextMath",
     "TextNumberTheory",
     "TextPolynomial",
     "TextProbability",
+    "TextPython",
     "TextSequence",
     "TextUnits",
     "TextWordProblem",
