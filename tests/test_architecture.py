@@ -24,13 +24,14 @@ MAX_FUNCTION_LINES = 80
 # Lowest first. A module imports from its own layer and from those before it; a folder is one room.
 LAYERS = {
     "textgym": [
-        ["task", "tokenizer"],
+        ["task", "tokenizer", "pareto"],
         ["listed", "arguments", "curriculum", "attributes", "constraints", "masks"],
         ["bank", "row_files", "data_sets"],
         ["grading", "rewards"],
         ["scoring", "mdp"],
         ["core"],
         ["environments", "vector", "turns", "endings", "wrappers"],
+        ["text_vector"],
         ["registration"],
         ["tasks"],
         ["checking", "evaluation"],
