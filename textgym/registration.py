@@ -15,8 +15,10 @@ from gymnasium.envs.registration import EnvSpec
 from textgym.core import RLEnvironment
 from textgym.mdp import TokenMDP
 from textgym.task import Task
+from textgym.text_vector import TextVectorEnv
 from textgym.tokenizer import CharTokenizer, load_tokenizer
 from textgym.vector import TokenVectorEnv
+from textgym.wrappers import TextObservation, WholeResponse
 
 TaskClass = TypeVar("TaskClass", bound=type[Task])
 
@@ -31,7 +33,7 @@ _MDPS: WeakValueDictionary[str, TokenMDP] = WeakValueDictionary()
 _MDP_SETTINGS = frozenset(inspect.signature(TokenMDP).parameters) - {"task"}
 _SETTINGS = _MDP_SETTINGS | {
     *("difficulty", "details", "vector_reward", "render_mode"),
-    *("autoreset_mode", "group_size"),
+    *("autoreset_mode", "group_size", "text_actions", "text_observations"),
 }
 
 
@@ -69,16 +71,58 @@ def register_task(
     return register
 
 
-def make_env(task: str | Task, **kwargs: Any) -> RLEnvironment:
-    """The single environment of a task; the keywords are RLEnvironment's and the task's own."""
+def make_env(
+    task: str | Task,
+    *,
+    text_actions: bool = False,
+    text_observations: bool = False,
+    **kwargs: Any,
+) -> gymnasium.Env:
+    """The single environment of a task; the keywords are RLEnvironment's and the task's own.
+
+    Args:
+        task: its name as "module:Class", or itself.
+        text_actions: whether an action is a whole turn as a text; see `textgym.wrappers`.
+        text_observations: whether an observation is the text so far.
+        **kwargs: see above.
+    """
+    _check_flags(text_actions=text_actions, text_observations=text_observations)
     mdp, options = _shared_mdp(task, kwargs)
-    return RLEnvironment(mdp, **options)
+    env: gymnasium.Env = RLEnvironment(mdp, **options)
+    if text_actions:
+        env = WholeResponse(env)
+    return TextObservation(env) if text_observations else env
 
 
-def make_vector_env(task: str | Task, num_envs: int = 1, **kwargs: Any) -> TokenVectorEnv:
-    """The native vector environment; the keywords are TokenVectorEnv's and the task's own."""
+def make_vector_env(
+    task: str | Task,
+    num_envs: int = 1,
+    *,
+    text_actions: bool = False,
+    text_observations: bool = False,
+    **kwargs: Any,
+) -> TokenVectorEnv:
+    """The native vector environment; the keywords are TokenVectorEnv's and the task's own.
+
+    Args:
+        task: its name as "module:Class", or itself.
+        num_envs: the number of slots.
+        text_actions: whether an action is a whole turn as a text; see `textgym.text_vector`.
+        text_observations: whether an observation is the text so far.
+        **kwargs: see above.
+    """
+    forms = {"text_actions": text_actions, "text_observations": text_observations}
+    _check_flags(**forms)
     mdp, options = _shared_mdp(task, kwargs)
+    if text_actions or text_observations:
+        return TextVectorEnv(mdp, num_envs, **forms, **options)
     return TokenVectorEnv(mdp, num_envs, **options)
+
+
+def _check_flags(**flags: Any) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, expected True or False")
 
 
 def task_specs() -> list[EnvSpec]:

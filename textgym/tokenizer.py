@@ -173,6 +173,9 @@ class Vocabulary:
         if isinstance(tokenizer, CharTokenizer):
             codes = [0, 0, 0, 0, *map(ord, tokenizer.characters)]
             self._characters = np.array(codes, dtype=np.uint32)
+            # The last place is that of every character from 128 on.
+            self._token_of_code = np.full(129, tokenizer.unk_token_id)
+            self._token_of_code[codes[4:]] = np.arange(4, len(codes))
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, with no special token added."""
@@ -183,10 +186,28 @@ class Vocabulary:
 
         Where such a text says "<eos>", it means five characters: as the token of that name, it
         would end a turn in the eyes of a policy. (`encode` knows the names: prompts may hold the
-        tokens of a chat template.)
+        tokens of a chat template.) Half of a surrogate pair, which is no character, is U+FFFD.
         """
+        if not text.isascii():
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         tokens = self.tokenizer.encode(text, add_special_tokens=False, **self._encode_plain)
         return [token for token in tokens if token not in self._control]
+
+    def encode_rows(self, texts: Sequence[str], width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [k, width] int64 of k texts, as `encode_plain` has them, and how many [k].
+
+        Of a longer text, the first `width`; behind a shorter one, anything.
+        """
+        if self._characters is None:
+            tokens = np.zeros((len(texts), width), dtype=np.int64)
+            lengths = np.zeros(len(texts), dtype=np.int64)
+            for i, text in enumerate(texts):
+                row = self.encode_plain(text)[:width]
+                tokens[i, : len(row)], lengths[i] = row, len(row)
+            return tokens, lengths
+        codes = np.array(texts, dtype=f"<U{width}").view(np.uint32).reshape(len(texts), width)
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        return self._token_of_code.take(np.minimum(codes, 128)), np.minimum(lengths, width)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a response, without its eos and other special tokens."""

@@ -285,6 +285,10 @@ class TokenVectorEnv(VectorEnv):
             raise gymnasium.error.ResetNeeded(
                 "some slots have no episode: call reset() before step()"
             )
+        return self._end_turns(self._append(actions))
+
+    def _append(self, actions: np.ndarray) -> np.ndarray:
+        """Write the actions behind what the slots have; the last token [N] of each."""
         actions = self._checked(actions)
         idle = self._idle
         if idle.size:
@@ -294,12 +298,12 @@ class TokenVectorEnv(VectorEnv):
             actions[idle] = self._flat.take(last)
         self._flat[self._cursor] = actions
         self._cursor += 1
-        return self._end_turns(actions)
+        return actions
 
     def _end_turns(
         self, tokens: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Go on behind `tokens` [N], which were appended last (in slots that wait: anything)."""
+        """Go on behind `tokens` [N], the last of each slot."""
         idle = self._idle
         reasons = self._ending.take(tokens)
         np.maximum(reasons, (self._cursor == self._limit).view(np.uint8), out=reasons)
