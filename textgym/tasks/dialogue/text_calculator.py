@@ -84,8 +84,8 @@ class TextCalculator(ToolTask):
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far with the calculator's replies (of
-    at most 48 tokens each), padding. A prompt has up to 60 characters without the line on the
-    calculator, 177 with it.
+    at most 48 tokens each), padding. A prompt has up to 155 characters, 60 without the line on the
+    calculator.
 
     ## Starting State
     A question of the level, at random.

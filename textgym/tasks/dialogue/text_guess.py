@@ -66,7 +66,7 @@ class TextGuess(Task):
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the guesses so far, each with its answer (of at most
-    48 tokens), padding. A prompt has up to 65 characters.
+    48 tokens), padding. A prompt has up to 61 characters.
 
     ## Starting State
     A range or letters, and a secret from them, each at random. There are as many as the table says,

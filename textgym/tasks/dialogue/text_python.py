@@ -46,12 +46,12 @@ class TextPython(ToolTask):
 
     ## Action Space
     `Discrete(V)`: one token of the tokenizer's V. The budget is 480 tokens in all turns together,
-    eos and programs included, outputs not; a reference takes at most 180 characters. A dialogue has
+    eos and programs included, outputs not; a reference takes at most 170 characters. A dialogue has
     at most 4 turns: three programs and the answer.
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far with the outputs (of at most 240
-    tokens each), padding. Prompts have up to 300 characters.
+    tokens each), padding. A prompt has up to 260 characters, 160 without the line on Python.
 
     ## Starting State
     A question of the level, at random. Each has a program that answers it,
@@ -85,13 +85,13 @@ class TextPython(ToolTask):
     long that the load of the machine decides.
 
     ## Difficulties
-    | level    |  questions | what is asked                                                      |
-    |----------|------------|--------------------------------------------------------------------|
-    | sums     |     > 10^6 | sums over a range: of a polynomial, of remainders, of multiples    |
-    | counting |     > 10^8 | how many numbers of a range have a remainder and another property  |
-    | strings  |     > 10^9 | neighbours, positions and repetitions in a text of 25 to 60 letters |
-    | search   |     > 10^5 | the next prime of a remainder, the next multiple with a digit sum  |
-    | steps    |    > 98,000 | a recurrence after up to 200 steps, a walk by Collatz's rule       |
+    | level    | questions | what is asked                                                       |
+    |----------|-----------|---------------------------------------------------------------------|
+    | sums     |    > 10^7 | sums over a range: of a polynomial, of remainders, of multiples     |
+    | counting |    > 10^9 | how many numbers of a range have a remainder and another property   |
+    | strings  |    > 10^9 | neighbours, positions and repetitions in a text of 25 to 60 letters |
+    | search   |    > 10^6 | the next prime of a remainder, the next multiple with a digit sum   |
+    | steps    |    > 10^9 | a recurrence after up to 200 steps, a walk by Collatz's rule        |
 
     ## References
     Gao et al. 2023, "PAL: Program-aided Language Models". Feng et al. 2025, "ReTool: Reinforcement
