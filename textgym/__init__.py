@@ -4,7 +4,7 @@ from textgym import tasks as _tasks  # registers the built-in ids
 from textgym.checking import Report, check_env, check_task
 from textgym.core import RLEnvironment, StepResult
 from textgym.curriculum import Curriculum
-from textgym.environments import create_code_generation_env
+from textgym.environments import create_code_generation_env, create_math_problem_env
 from textgym.mdp import TokenMDP
 from textgym.registration import load_task, register_task
 from textgym.task import Grade, Preference, Problem, Task
@@ -27,6 +27,7 @@ __all__ = [
     "check_env",
     "check_task",
     "create_code_generation_env",
+    "create_math_problem_env",
     "load_task",
     "load_tokenizer",
     "register_task",

@@ -24,3 +24,14 @@ def create_code_generation_env(
             missing.
     """
     return gymnasium.make("TextCode-v0", tokenizer=tokenizer, **settings)
+
+
+def create_math_problem_env(tokenizer: str | Tokenizer = "char", **settings: Any) -> gymnasium.Env:
+    """TextMath-v0: answer mathematical problems, which an exact grader judges.
+
+    Args:
+        tokenizer: whose ids the actions are: "char", a Hugging Face name or folder, or an object.
+        **settings: what `gymnasium.make("TextMath-v0", ...)` takes: `difficulty`, `wording`,
+            `dataset`, `answer_format`, `reward_weights`, ...; see `textgym.tasks.TextMath`.
+    """
+    return gymnasium.make("TextMath-v0", tokenizer=tokenizer, **settings)

@@ -71,11 +71,6 @@ class _TextForm(gymnasium.Wrapper):
             return None
         return dataclasses.replace(spec, kwargs={**spec.kwargs, self.keyword: True})
 
-    @property
-    def mdp(self) -> TokenMDP:
-        """What is played."""
-        return self.unwrapped.mdp
-
 
 class WholeResponse(_TextForm):
     """A whole turn a step: the action is a text, as from a model behind an API or from a person.
@@ -107,7 +102,8 @@ class WholeResponse(_TextForm):
                 "around this one"
             )
         super().__init__(env)
-        self.action_space = turn_space(self.mdp)
+        self._inner, self._vocabulary = inner, inner.mdp.vocabulary
+        self.action_space = turn_space(inner.mdp)
 
     def step(self, action: str) -> StepResult:
         """Say a turn.
@@ -118,8 +114,8 @@ class WholeResponse(_TextForm):
         """
         if not isinstance(action, str):
             raise gymnasium.error.InvalidAction(f"action is {action!r:.80}, expected a text")
-        vocabulary = self.mdp.vocabulary
-        return self.unwrapped.say([*vocabulary.encode_plain(action), vocabulary.eos])
+        vocabulary = self._vocabulary
+        return self._inner.say([*vocabulary.encode_plain(action), vocabulary.eos])
 
 
 class TextObservation(_TextForm):
@@ -145,7 +141,8 @@ class TextObservation(_TextForm):
                 "of a textgym.RLEnvironment"
             )
         super().__init__(env)
-        self.observation_space = text_space(self.mdp)
+        self._vocabulary = core.mdp.vocabulary
+        self.observation_space = text_space(core.mdp)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -160,7 +157,7 @@ class TextObservation(_TextForm):
         return StepResult(self._text(tokens, info), *rest, info)
 
     def _text(self, tokens: np.ndarray, info: dict[str, Any]) -> str:
-        return self.mdp.vocabulary.decode(tokens[: info["length"]].tolist())
+        return self._vocabulary.decode(tokens[: info["length"]].tolist())
 
 
 class AdaptiveDifficulty(gymnasium.Wrapper, RecordConstructorArgs):
