@@ -86,6 +86,13 @@ def test_a_call_on_the_last_token_of_the_budget_gets_no_reply() -> None:
     assert result.terminated and result.info["response"] == "   <<12*34>>"
 
 
+def test_max_calls_are_served() -> None:
+    env = calculator(max_calls=1)
+    assert not play(env, "<<2*3>>", eos=False).terminated
+    assert play(env, "<<2*3>>", eos=False).terminated
+    assert env.observation_space.shape[0] + 4 * 48 == calculator().observation_space.shape[0]
+
+
 def test_what_a_token_holds_behind_the_call_is_passed_over() -> None:
     task = TextCalculator()
     assert task.call_in("so <<1+1>> 3") == "1+1"
@@ -200,7 +207,7 @@ def test_programs_of_a_batch_are_run_in_one_call(monkeypatch) -> None:
     "settings",
     [
         *({"sandbox": "none"}, {"timeout": 0}, {"memory_mb": -1}, {"instructions": 1}),
-        {"answer_format": "words"},
+        *({"answer_format": "words"}, {"max_calls": 0}, {"max_calls": True}, {"max_calls": 1.5}),
     ],
 )
 def test_unknown_arguments_are_refused(settings: dict) -> None:

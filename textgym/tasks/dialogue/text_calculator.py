@@ -80,7 +80,8 @@ class TextCalculator(ToolTask):
     ## Action Space
     `Discrete(V)`: one token of the tokenizer's V. The budget is 128 tokens in all turns together,
     eos and calls included, replies not; a reference takes at most 70 characters. A dialogue has at
-    most 6 turns: five calls and the answer.
+    most 6 turns: five calls and the answer. Give `max_response_tokens` where there is to be
+    reasoning.
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far with the calculator's replies (of
@@ -112,7 +113,8 @@ class TextCalculator(ToolTask):
     ## Arguments
     `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
     "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`.
-    `instructions=False` leaves out the line on the calculator.
+    `instructions=False` leaves out the line on the calculator. `max_calls` (5): how many calls are
+    served.
 
     ## Difficulties
     Questions are counted by their key: factors in another order are the same question at `product`

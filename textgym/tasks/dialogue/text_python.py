@@ -10,7 +10,7 @@ from textgym.tasks.dialogue import programs
 from textgym.tasks.dialogue.tools import ToolTask
 from textgym.tasks.math.base import AnswerFormat
 
-MAX_OUTPUT = 200
+MAX_OUTPUT = 160
 """Characters of what a program wrote that the policy is shown."""
 
 OUTPUT_BYTES = 2**16
@@ -32,25 +32,26 @@ class TextPython(ToolTask):
         print(sum(n % 7 == 2 and '3' in str(n) for n in range(12, 1501)))
         </python>
         <output>
-        58
+        63
         </output>
-        58
+        63
 
-    Of a longer output, the first and the last hundred characters are shown. If the program fails,
-    the reason comes last, as in `NameError: name 'm' is not defined (line 1)`. Each program runs by
-    itself, in the sandbox of `textgym.grading.sandbox`; a batch's programs run side by side.
+    Of an output of more than 160 characters, the beginning and the end are shown. If the program
+    fails, the reason comes last, as in `NameError: name 'm' is not defined (line 1)`. Each program
+    runs by itself, in the sandbox of `textgym.grading.sandbox`; a batch's run side by side.
 
     What a program prints may be meant to deceive. It is plain text to the environment: characters
     other than printable ASCII and newlines are shown as `?`, and where it spells a special token
     (`<eos>`), the observation holds the letters, not that token.
 
     ## Action Space
-    `Discrete(V)`: one token of the tokenizer's V. The budget is 480 tokens in all turns together,
+    `Discrete(V)`: one token of the tokenizer's V. The budget is 384 tokens in all turns together,
     eos and programs included, outputs not; a reference takes at most 170 characters. A dialogue has
-    at most 4 turns: three programs and the answer.
+    at most 3 turns: two programs and the answer. Give `max_response_tokens` and `max_calls` where
+    there is to be reasoning.
 
     ## Observation Space
-    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far with the outputs (of at most 240
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far with the outputs (of at most 184
     tokens each), padding. A prompt has up to 260 characters, 160 without the line on Python.
 
     ## Starting State
@@ -77,9 +78,10 @@ class TextPython(ToolTask):
     ## Arguments
     `difficulty`: a level of the table, the first one unless told otherwise. `answer_format`:
     "bare", "boxed", "hash" or "any"; see `textgym.tasks.math.base.MathTask`. `instructions=False`
-    leaves out the line on Python. `timeout` (2 seconds) and `memory_mb` (512): what a program may
-    use. `sandbox`: "auto", the strongest isolation that this machine offers; see
-    `textgym.grading.sandbox` for the others. Making the environment fails where there is none.
+    leaves out the line on Python. `max_calls` (2): how many programs are run. `timeout` (2 seconds)
+    and `memory_mb` (512): what a program may use. `sandbox`: "auto", the strongest isolation that
+    this machine offers; see `textgym.grading.sandbox` for the others. Making the environment fails
+    where there is none.
 
     The same program prints the same, unless it asks for the time or for random numbers, or runs so
     long that the load of the machine decides.
@@ -109,9 +111,9 @@ class TextPython(ToolTask):
         "steps": (programs.iteration, programs.halving),
     }
     difficulties = tuple(levels)
-    max_response_tokens = 480
-    max_turns = 4
-    max_reply_tokens = MAX_OUTPUT + 40
+    max_response_tokens = 384
+    max_turns = 3
+    max_reply_tokens = MAX_OUTPUT + 24
     opening, closing = "<python>", "</python>"
     stop_strings = (closing,)
     instruction = "What stands between <python> and </python> is run, and its output follows."
@@ -121,11 +123,12 @@ class TextPython(ToolTask):
         answer_format: AnswerFormat = "bare",
         *,
         instructions: bool = True,
+        max_calls: int | None = None,
         sandbox: str = "auto",
         timeout: float = 2.0,
         memory_mb: int = 512,
     ) -> None:
-        super().__init__(answer_format, instructions=instructions)
+        super().__init__(answer_format, instructions=instructions, max_calls=max_calls)
         if timeout <= 0 or memory_mb <= 0:
             raise ValueError(
                 f"timeout is {timeout} and memory_mb {memory_mb}, expected positive numbers"

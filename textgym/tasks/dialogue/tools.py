@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from textgym.task import Grade, Problem
+from textgym.task import Grade, Problem, as_index
 from textgym.tasks.math.base import AnswerFormat
 from textgym.tasks.math.family import Family
 
@@ -27,6 +27,7 @@ class ToolTask(Family):
         answer_format: of the answer; see MathTask.
         instructions: whether the prompt says how to call the tool. Prompts without are shorter, for
             small policies that have learned it.
+        max_calls: how many calls are served in an episode; None: the task's own number.
     """
 
     rewards = {"correct": 1.0, "called": 0.0, "format": 0.0}
@@ -36,11 +37,21 @@ class ToolTask(Family):
     instruction: str
     """One sentence that says how to call the tool."""
 
-    def __init__(self, answer_format: AnswerFormat = "bare", *, instructions: bool = True) -> None:
+    def __init__(
+        self,
+        answer_format: AnswerFormat = "bare",
+        *,
+        instructions: bool = True,
+        max_calls: int | None = None,
+    ) -> None:
         super().__init__(answer_format)
         if not isinstance(instructions, bool):
             raise ValueError(f"instructions is {instructions!r}, expected True or False")
         self.instructions = instructions
+        if max_calls is not None:
+            if not as_index(max_calls):
+                raise ValueError(f"max_calls is {max_calls!r}, expected an integer of at least 1")
+            self.max_turns = max_calls + 1
 
     @abstractmethod
     def run(self, calls: Sequence[str]) -> list[str]:
