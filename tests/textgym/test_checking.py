@@ -144,6 +144,12 @@ class GivesOneObservationAgain(RLEnvironment):
         return super().step(action)._replace(observation=self._tokens)
 
 
+class DoublesTheReward(RLEnvironment):
+    def step(self, action):
+        result = super().step(action)
+        return result._replace(reward=2 * result.reward)
+
+
 @pytest.mark.parametrize(
     ("make", "name", "message"),
     [
@@ -155,6 +161,7 @@ class GivesOneObservationAgain(RLEnvironment):
         (ForgetsItsSeed, "seeds", "20 seeds gave one first observation"),
         (MasksNothing, "action masks", "is wrong at the tokens [0, 1, 3]"),
         (GivesOneObservationAgain, "observations", "two steps give one array as observation"),
+        (DoublesTheReward, "text form", "token by token and as a text: result[1] is 2.0 and 1.0"),
     ],
 )
 def test_a_broken_environment_is_named(
@@ -173,7 +180,7 @@ def test_sound_environments_pass_every_check() -> None:
     ):
         report = check_env(env, num_steps=60)
         assert report.ok and not report.of("warning"), str(report)
-        assert len(report.checks) == 13
+        assert len(report.checks) == 14
 
 
 def test_an_environment_that_cannot_be_made_is_one_error() -> None:

@@ -7,16 +7,19 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Text
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from gymnasium.vector import AutoresetMode
 
 from textgym.checking import tokens
 from textgym.checking.report import Flaw, Report, difference, shown, undisturbed
+from textgym.checking.text_form import check_text_form, random_texts
 from textgym.core import RLEnvironment
 
 NUM_SLOTS = 5
@@ -55,6 +58,8 @@ class Subject:
         core = env.unwrapped
         if isinstance(core, RLEnvironment) and env.action_space == core.action_space:
             return rng.choice(tokens.useful_tokens(core.mdp), size=self.num_steps).tolist()
+        if isinstance(core, RLEnvironment) and isinstance(env.action_space, Text):
+            return list(islice(random_texts(core.mdp, rng), self.num_steps))
         space = copy.deepcopy(env.action_space)
         space.seed(self.seed)
         return [space.sample() for _ in range(self.num_steps)]
@@ -105,16 +110,22 @@ def check_env(
     if isinstance(core, RLEnvironment):
         for name, token_check in tokens.CHECKS.items():
             report.run(name, token_check, copy.deepcopy(core), seed)
+        report.run("text form", check_text_form, copy.deepcopy(core), seed)
     return report
 
 
 def _gymnasium(subject: Subject) -> str:
-    core = subject.make().unwrapped
+    env = subject.make()
+    core = env.unwrapped
+    if env.action_space == core.action_space and env.observation_space == core.observation_space:
+        env = core  # the wrappers, if any, are those of gymnasium.make
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        gymnasium_check_env(core, skip_render_check=core.spec is None)
+        gymnasium_check_env(env, skip_render_check=env.spec is None)
     if getattr(core, "vector_reward", False):  # MO-Gymnasium's convention, Gymnasium doubts it
         caught = [warning for warning in caught if "The reward" not in str(warning.message)]
+    if env is not core:  # a text form is a wrapper, which is no fault
+        caught = [each for each in caught if "unwrapped version" not in str(each.message)]
     if caught:
         raise Flaw(f"gymnasium's checker warns: {caught[0].message}")
     return f"gymnasium {gymnasium.__version__}'s own checker finds nothing"
