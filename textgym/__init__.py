@@ -4,7 +4,12 @@ from textgym import tasks as _tasks  # registers the built-in ids
 from textgym.checking import Report, check_env, check_task
 from textgym.core import RLEnvironment, StepResult
 from textgym.curriculum import Curriculum
-from textgym.environments import create_code_generation_env, create_math_problem_env
+from textgym.environments import (
+    MultiObjectiveRewardEnv,
+    TextGenerationEnv,
+    create_code_generation_env,
+    create_math_problem_env,
+)
 from textgym.mdp import TokenMDP
 from textgym.registration import load_task, register_task
 from textgym.task import Grade, Preference, Problem, Task
@@ -15,12 +20,14 @@ __all__ = [
     "CharTokenizer",
     "Curriculum",
     "Grade",
+    "MultiObjectiveRewardEnv",
     "Preference",
     "Problem",
     "RLEnvironment",
     "Report",
     "StepResult",
     "Task",
+    "TextGenerationEnv",
     "TokenMDP",
     "TokenVectorEnv",
     "Tokenizer",

@@ -1,12 +1,124 @@
-"""Environments of the built-in tasks by function, for those who have a tokenizer at hand."""
+"""Environments by class or function, for those who have a tokenizer at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 
+from textgym.core import RLEnvironment
+from textgym.rewards import BatchedRewardFunction, RewardFunction, load_reward
+from textgym.tasks.generation import ScoredObjectives, TextGeneration
+from textgym.tasks.generation.scored import Prompts
 from textgym.tokenizer import Tokenizer
+
+AnyReward = str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction
+"""A reward function, or what `textgym.rewards.load_reward` makes one of."""
+
+
+class TextGenerationEnv(RLEnvironment):
+    """Respond to prompts of one's own and earn what a function says.
+
+    Example:
+        >>> env = TextGenerationEnv(
+        ...     "char", ["Say hello: "], lambda prompt, generated, full_text: float(len(generated))
+        ... )
+
+    It pickles if the reward function does: one defined in a module, no lambda.
+
+    Args:
+        tokenizer: whose ids the actions are: "char", a Hugging Face name or folder, or an object.
+        prompts: a list of texts, a mapping from splits to such lists, or a data set's file, folder
+            or name; see `textgym.tasks.generation.ScoredTexts`. None: generated ones, see
+            `textgym.tasks.TextGeneration`.
+        reward_fn: `(prompt, generated, full_text) -> float`, any finite number; or a ready one by
+            name; see `textgym.rewards`. None: that of the generated prompts.
+        max_length: most tokens of a response, eos included. None: 32, or by the references.
+        stop_sequences: texts at which a response ends; `generated` is what stands before.
+        fields: `{"prompt": COLUMN}` of a data set.
+        subset: the configuration of a data set on the hub.
+        **settings: what RLEnvironment takes: `split`, `render_mode`, `difficulty`, ...
+
+    Raises:
+        TypeError, ValueError: for what is none of these; the message names the argument.
+    """
+
+    def __init__(
+        self,
+        tokenizer: str | Tokenizer = "char",
+        prompts: Prompts | None = None,
+        reward_fn: AnyReward | None = None,
+        *,
+        max_length: int | None = None,
+        stop_sequences: Sequence[str] = (),
+        fields: Mapping[str, str] | None = None,
+        subset: str | None = None,
+        **settings: Any,
+    ) -> None:
+        task = TextGeneration(
+            prompts, reward_fn, fields=fields, subset=subset, stop_sequences=stop_sequences
+        )
+        super().__init__(task, tokenizer=tokenizer, max_response_tokens=max_length, **settings)
+
+
+class MultiObjectiveRewardEnv(RLEnvironment):
+    """The same with several reward functions at once, each a component with a name and a weight.
+
+    The reward is their weighted sum; `info` has `vector_reward` and `reward_weights` [K] float32,
+    in the order of the components, and with `vector_reward=True` the reward is the vector itself
+    (MO-Gymnasium's convention, with `reward_space`).
+
+    Example:
+        >>> env = MultiObjectiveRewardEnv(
+        ...     "char",
+        ...     ["Say hello: "],
+        ...     {"polite": "keywords:please,thanks", "brief": {"name": "length", "low": 3}},
+        ...     {"polite": 0.7, "brief": 0.3},
+        ... )
+
+    Args:
+        tokenizer, prompts, max_length, stop_sequences, fields, subset: see `TextGenerationEnv`.
+        reward_components: name -> reward function.
+        reward_weights: name -> weight, for all of them; None: equal ones with the sum 1.
+        **settings: what RLEnvironment takes: `vector_reward`, `split`, ...
+
+    Raises:
+        TypeError, ValueError: for what is none of these; the message names the argument.
+    """
+
+    def __init__(
+        self,
+        tokenizer: str | Tokenizer,
+        prompts: Prompts,
+        reward_components: Mapping[str, AnyReward],
+        reward_weights: Mapping[str, float] | None = None,
+        *,
+        max_length: int | None = None,
+        stop_sequences: Sequence[str] = (),
+        fields: Mapping[str, str] | None = None,
+        subset: str | None = None,
+        **settings: Any,
+    ) -> None:
+        if not isinstance(reward_components, Mapping) or not reward_components:
+            raise TypeError(
+                f"reward_components is {reward_components!r:.80}, expected a mapping of names to "
+                "reward functions"
+            )
+        rewards = {
+            name: load_reward(reward, f"reward_components[{name!r}]")
+            for name, reward in reward_components.items()
+        }
+        even = dict.fromkeys(rewards, 1 / len(rewards))
+        task = ScoredObjectives(
+            prompts,
+            rewards,
+            even if reward_weights is None else reward_weights,
+            fields=fields,
+            subset=subset,
+            stop_sequences=stop_sequences,
+        )
+        super().__init__(task, tokenizer=tokenizer, max_response_tokens=max_length, **settings)
 
 
 def create_code_generation_env(

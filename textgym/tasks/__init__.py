@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textgym.games import TextNim
 from textgym.tasks.code import TextCode
 from textgym.tasks.dialogue import TextCalculator, TextGuess, TextPython
+from textgym.tasks.generation import TextGeneration
 from textgym.tasks.math import (
     TextCalculus,
     TextCombinatorics,
@@ -18,17 +20,22 @@ from textgym.tasks.math import (
     TextUnits,
     TextWordProblem,
 )
+from textgym.tasks.objectives import TextConcise, TextMultiObjective
 
 __all__ = [
     "TextCalculator",
     "TextCalculus",
     "TextCode",
+    "TextConcise",
     "TextCombinatorics",
     "TextCountdown",
     "TextEquation",
     "TextFraction",
+    "TextGeneration",
     "TextGuess",
     "TextMath",
+    "TextMultiObjective",
+    "TextNim",
     "TextNumberTheory",
     "TextPolynomial",
     "TextProbability",

@@ -1,0 +1,70 @@
+"""Ready reward functions by name, for what can hold no Python."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from textgym.rewards.models import Classifier, RewardModel
+from textgym.rewards.protocol import BatchedRewardFunction, RewardFunction, check_reward
+from textgym.rewards.texts import Distinct, ExactMatch, Keywords, Length, Readability, Regex
+
+READY: dict[str, Callable[..., RewardFunction | BatchedRewardFunction]] = {
+    "exact_match": ExactMatch,
+    "regex": Regex,
+    "length": Length,
+    "distinct": Distinct,
+    "readability": Readability,
+    "keywords": Keywords,
+    "classifier": Classifier,
+    "reward_model": RewardModel,
+}
+"""Name -> class."""
+
+
+def load_reward(
+    reward: str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction,
+    where: str = "reward_fn",
+) -> RewardFunction | BatchedRewardFunction:
+    """A reward function from itself or the name of a ready one.
+
+    Example:
+        >>> load_reward("distinct")
+        Distinct(n=2)
+        >>> load_reward("keywords:sea,wind")  # what follows the colon is the first setting
+        Keywords(words=('sea', 'wind'), how='share')
+        >>> load_reward({"name": "length", "low": 5, "high": 9})
+        Length(low=5, high=9, unit='words', slack=0.0)
+
+    Args:
+        reward: the function, a name, or a mapping with `name` and the settings.
+        where: the argument that holds it, for messages.
+
+    Raises:
+        TypeError: if it is none of these, or a ready one has no such settings.
+        ValueError: for an unknown name, or a setting with a value that makes no sense.
+    """
+    if isinstance(reward, str):
+        name, colon, text = reward.partition(":")
+        arguments, settings = ([text] if colon else []), {}
+    elif isinstance(reward, Mapping):
+        arguments, settings = [], dict(reward)
+        name = settings.pop("name", None)
+    else:
+        check_reward(reward, where)
+        return reward
+    if not isinstance(name, str) or name not in READY:
+        raise ValueError(f"{where} is {reward!r}, expected a function or one of {list(READY)}")
+    signature = inspect.signature(READY[name])
+    try:
+        signature.bind(*arguments, **settings)
+    except TypeError as error:
+        raise TypeError(
+            f"{where} is {reward!r}: {error}; the settings of {name!r} are "
+            f"{list(signature.parameters)}"
+        ) from None
+    try:
+        return READY[name](*arguments, **settings)
+    except ValueError as error:
+        raise ValueError(f"{where} is {reward!r}: {error}") from None
