@@ -108,8 +108,8 @@ class TextVectorEnv(TokenVectorEnv):
 
     def _texts(self, rows: np.ndarray, lengths: np.ndarray) -> list[str]:
         """The texts of observations [k, L] with `lengths` [k] tokens."""
-        # Special tokens between turns are null characters here; see decode_rows.
-        return [text.replace("\0", "") for text in self.mdp.vocabulary.decode_rows(rows, lengths)]
+        # There are some between the turns of a dialogue, and there may be some in prompts.
+        return self.mdp.vocabulary.decode_rows(rows, lengths, special_inside=True)
 
 
 def _as_texts(actions: Any, num_envs: int) -> Sequence[str]:

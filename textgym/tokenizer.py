@@ -173,8 +173,8 @@ class Vocabulary:
         if isinstance(tokenizer, CharTokenizer):
             codes = [0, 0, 0, 0, *map(ord, tokenizer.characters)]
             self._characters = np.array(codes, dtype=np.uint32)
-            # The last place is that of every character from 128 on.
-            self._token_of_code = np.full(129, tokenizer.unk_token_id)
+            # The last place, that of a control character, stands for all characters from there on.
+            self._token_of_code = np.full(128, tokenizer.unk_token_id)
             self._token_of_code[codes[4:]] = np.arange(4, len(codes))
 
     def encode(self, text: str) -> list[int]:
@@ -207,21 +207,24 @@ class Vocabulary:
             return tokens, lengths
         codes = np.array(texts, dtype=f"<U{width}").view(np.uint32).reshape(len(texts), width)
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        return self._token_of_code.take(np.minimum(codes, 128)), np.minimum(lengths, width)
+        return self._token_of_code.take(np.minimum(codes, 127)), np.minimum(lengths, width)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of a response, without its eos and other special tokens."""
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    def decode_rows(self, rows: np.ndarray, lengths: np.ndarray) -> list[str]:
+    def decode_rows(
+        self, rows: np.ndarray, lengths: np.ndarray, *, special_inside: bool = False
+    ) -> list[str]:
         """Texts of the `rows` [k, T]: `lengths` [k] tokens each, then pad.
 
-        Only a row's last token may be a special one.
+        Only a row's last token may be a special one, unless `special_inside`.
         """
         if self._characters is None:
             return [self.decode(row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
         # NumPy reads a row of code points as one text and drops the zeros at its end.
-        return self._characters.take(rows).view(f"<U{rows.shape[1]}")[:, 0].tolist()
+        texts = self._characters.take(rows).view(f"<U{rows.shape[1]}")[:, 0].tolist()
+        return [text.replace("\0", "") for text in texts] if special_inside else texts
 
     def in_alphabet(self, characters: str | None) -> np.ndarray:
         """[V] bool: True where the token's text has no character but these (None: all True)."""

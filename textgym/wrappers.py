@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Text
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector.utils import create_shared_memory
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from textgym.arguments import as_seed
@@ -46,6 +47,15 @@ class AnyText(Text):
         twin = copy.copy(self)
         twin._np_random = copy.deepcopy(self._np_random, memo)
         return twin
+
+
+@create_shared_memory.register
+def _no_shared_memory(space: AnyText, n: int = 1, ctx: Any = None) -> None:
+    """Gymnasium's AsyncVectorEnv reads texts from shared memory once, before any is written."""
+    raise TypeError(
+        "texts have no place in shared memory: give AsyncVectorEnv shared_memory=False (with "
+        "gymnasium.make_vec: vector_kwargs={'shared_memory': False})"
+    )
 
 
 def turn_space(mdp: TokenMDP) -> AnyText:
@@ -193,6 +203,7 @@ class AdaptiveDifficulty(gymnasium.Wrapper, RecordConstructorArgs):
         self.curriculum = Curriculum(num_levels, **settings)
         self._success = _success if success is None else success
         self._stream: int | None = None
+        self._return = 0.0
         self._level: int | None = None  # None: an episode that is not counted
 
     def reset(
