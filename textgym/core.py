@@ -25,9 +25,9 @@ from textgym.mdp import (
     STOP_REASONS,
     TASK,
     TokenMDP,
-    draw_preferences,
     level_draws,
 )
+from textgym.preferences.drawing import draw_preferences
 from textgym.task import Preference, Task, as_index
 from textgym.tokenizer import Tokenizer
 
@@ -330,14 +330,16 @@ class RLEnvironment(gymnasium.Env):
     def preferences(self, n: int, seed: int = 0) -> list[Preference]:
         """Draw `n` comparisons of responses to this split's problems, for DPO and reward models.
 
-        By `Task.sample_preference`, at the level played (an adaptive one: that it is at now).
+        By `Task.sample_preference`, at the level played (an adaptive one: that it is at now). Of a
+        task without it: the reference answer, and another problem's, which earns less.
         Problem and comparison are a function of (seed, position), so more of them begin alike.
 
         Raises:
-            ValueError: if `n` is no positive integer, or the task compares no responses.
+            ValueError: if `n` is no positive integer, or the task has nothing to compare: it is a
+                dialogue, or has no reference answers.
             gymnasium.error.Error: if the seed is no integer of at least 0.
         """
-        return draw_preferences(self.mdp, self.difficulty, n, as_seed(seed) or 0)
+        return list(draw_preferences(self.mdp, self.difficulty, n, as_seed(seed) or 0))
 
     def render(self) -> str | None:
         """The text so far, special tokens shown, if render_mode is "ansi"."""

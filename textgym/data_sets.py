@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
     **{"test": "test", "testing": "test"},
+    **{"train_prefs": "train", "test_prefs": "test"},  # UltraFeedback's pairs, beside its others
 }
 """Official names of splits -> ours."""
 
@@ -41,6 +42,8 @@ class Layout:
     Args:
         name: what the layout is called.
         lists: fields that hold a list of texts; the others hold one text.
+        read: field -> function (value, place) -> what the field is to hold, for those that hold
+            neither; it raises a ValueError that names the place where the value is none of that.
         optional: field -> column; "" or [] where a row lacks it. All other fields are required.
         key: fields in which two rows agree if they are the same problem.
         **columns: field -> column.
@@ -51,15 +54,18 @@ class Layout:
         name: str,
         *,
         lists: Sequence[str] = (),
+        read: Mapping[str, Callable[[Any, str], Any]] | None = None,
         optional: Mapping[str, str] | None = None,
         key: Sequence[str] = ("prompt",),
         **columns: str,
     ) -> None:
         self.name, self.required, self.optional = name, columns, dict(optional or {})
-        self.lists, self.key = frozenset(lists), tuple(key)
-        unknown = self.lists.union(self.key) - {*self.required, *self.optional}
+        self.lists, self.read, self.key = frozenset(lists), dict(read or {}), tuple(key)
+        unknown = self.lists.union(self.read, self.key) - {*self.required, *self.optional}
         if unknown:
-            raise ValueError(f"{self} has no fields {sorted(unknown)}, which lists or key name")
+            raise ValueError(
+                f"{self} has no fields {sorted(unknown)}, which lists, read or key name"
+            )
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{field}={column!r}" for field, column in self.required.items())
@@ -69,7 +75,8 @@ class Layout:
         """The same layout, with other columns for the fields named."""
         required = {field: fields.get(field, column) for field, column in self.required.items()}
         optional = {field: fields.get(field, column) for field, column in self.optional.items()}
-        return Layout(self.name, lists=self.lists, optional=optional, key=self.key, **required)
+        settings = {"lists": self.lists, "read": self.read, "optional": optional, "key": self.key}
+        return Layout(self.name, **settings, **required)
 
 
 def load_rows(
@@ -247,19 +254,27 @@ def _mapped(row: Row, layout: Layout) -> Row:
         is_list, where = field in layout.lists, f"{row.place}, column {column!r} ({field})"
         if value is None and field in layout.optional:
             value = [] if is_list else ""
+        elif field in layout.read:
+            found[field] = layout.read[field](value, where)
+            continue
         elif is_list:
             if not isinstance(value, list | tuple):
                 raise ValueError(f"{where} is {_shown(value)}, expected a list of texts")
-            value = [_text(item, where) for item in value]
+            value = [read_text(item, where) for item in value]
         else:
-            value = _text(value, where)
+            value = read_text(value, where)
         if field in layout.required and (not value if is_list else not value.strip()):
             raise ValueError(f"{where} is empty, expected {'texts' if is_list else 'a text'}")
         found[field] = value
     return found
 
 
-def _text(value: Any, where: str) -> str:
+def read_text(value: Any, where: str) -> str:
+    """A value as a text: that of a whole number is its digits.
+
+    Raises:
+        ValueError: if it is neither, too long, or no valid text; the message begins with `where`.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if value.bit_length() < 10_000 else None  # Python refuses longer ones
     if not isinstance(value, str):

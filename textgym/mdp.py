@@ -16,7 +16,7 @@ from textgym.bank import ProblemBank, hash64
 from textgym.curriculum import Curriculum
 from textgym.masks import MaskCursor
 from textgym.scoring import Scoring
-from textgym.task import ADAPTIVE, Grade, Preference, Task, as_index
+from textgym.task import ADAPTIVE, Grade, Task
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 STOP_REASONS = (None, "length", "eos", "stop", "illegal", "task")
@@ -245,24 +245,3 @@ def _is_fact(value: Any) -> bool:
     """Whether Gymnasium's vector environments can gather values like this one into an array."""
     kind = type(value)
     return kind in (str, float, bool) or (kind is int and -(2**63) <= value < 2**63)
-
-
-def draw_preferences(mdp: TokenMDP, level: int, num: int, seed: int) -> list[Preference]:
-    """`num` comparisons of responses to problems of a level; see `RLEnvironment.preferences`.
-
-    Raises:
-        ValueError: if `num` is no positive integer, or the task compares no responses.
-    """
-    if not as_index(num):
-        raise ValueError(f"n is {num!r}, expected an integer of at least 1")
-    stream, found = np.array([seed % 2**64], np.uint64), []
-    numbers = hash64(stream, np.arange(num, dtype=np.uint64)) % np.uint64(mdp.bank.num_at(level))
-    for i, number in enumerate(numbers.tolist()):
-        rng = np.random.Generator(np.random.PCG64([seed, i]))
-        pair = mdp.task.sample_preference(mdp.bank.problem(mdp.row(level, number)), rng)
-        if pair is None:
-            raise ValueError(
-                f"{type(mdp.task).__name__} compares no responses: it has no sample_preference"
-            )
-        found.append(pair)
-    return found

@@ -181,8 +181,6 @@ def test_preferences_are_a_function_of_seed_and_position() -> None:
     assert {Problem(pair.prompt).split for pair in pairs} == {"test"}
     with pytest.raises(ValueError, match="n is 0"):
         env.preferences(0)
-    with pytest.raises(ValueError, match="compares no responses"):
-        RLEnvironment(Shares()).preferences(1)
 
 
 def test_turns_that_end_in_one_step_are_answered_together() -> None:

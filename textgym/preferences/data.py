@@ -1,0 +1,255 @@
+"""Data sets of preferences: plain pairs, Anthropic HH, UltraFeedback, and our own labels."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textgym.data_sets import MAX_ROWS, Layout, load_rows, read_text
+from textgym.row_files import Row
+from textgym.task import SPLITS, Preference, Problem
+
+Message = tuple[str, str]
+"""A message's role and content."""
+
+ASSISTANT = "\n\nAssistant:"
+"""What a turn of the assistant begins with in a dialogue that is one text, as HH writes it."""
+
+SPEAKERS = {"user": "\n\nHuman: ", "assistant": f"{ASSISTANT} ", "system": "\n\nSystem: "}
+"""Role -> what a turn begins with where messages have to become one text."""
+
+
+def load_preferences(
+    source: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    fields: Mapping[str, str] | None = None,
+    subset: str | None = None,
+    max_rows: int = MAX_ROWS,
+) -> list[Preference]:
+    r"""Pairs of responses, one preferred to the other, from a file, a folder or the hub.
+
+    | layout | columns | what they hold |
+    |---|---|---|
+    | pairs | prompt, chosen, rejected | texts |
+    | UltraFeedback, binarized | prompt, chosen, rejected | the latter two are lists of messages |
+    | UltraFeedback | instruction, completions | responses with scores: the best and the worst |
+    | Anthropic HH | chosen, rejected | whole dialogues, `\n\nHuman: ...\n\nAssistant: ...` |
+    | labels | prompt, a, b, label | what `python -m textgym label` writes |
+
+    A message is {"role": ..., "content": ...}. The last message is the response, those before it
+    are the prompt: a single user's as it stands, a longer dialogue in HH's form. Of HH's dialogues
+    the prompt is what both share up to their last `Assistant:`; prompt + response is the dialogue.
+
+    Rows whose two responses are the same, and ties, are left out; a warning says how many. Of a
+    prompt that several official splits have, the pairs of test are kept before those of validation
+    and train: no prompt is in two splits.
+
+    Args:
+        source: a file (.jsonl, .json, .csv, .parquet), a folder, or the name of a data set on the
+            hub; see `textgym.data_sets.load_rows`.
+        split: "train", "validation" or "test": the official split where the source has splits, else
+            those of its rows that fall into it by a hash of the prompt, as environments split them.
+            None: all.
+        fields: which column holds what, where the columns have other names: `{"prompt": "q"}`.
+        subset: the configuration of a data set on the hub.
+        max_rows: how many rows there may be.
+
+    Raises:
+        FileNotFoundError, ImportError: as `load_rows` does.
+        ValueError: for a bad row (the message names file, line and field), an unknown layout or
+            split, or a source without any pair.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {list(SPLITS)} or None")
+    rows = read_pairs(source, fields=fields, subset=subset, max_rows=max_rows)
+    found = [pair for pair, official in rows if split in (None, split_of(pair.prompt, official))]
+    if not found:
+        raise ValueError(f"{source} has no pair in the split {split!r}")
+    return found
+
+
+def split_of(prompt: str, official: str) -> str:
+    """The split of a pair: the data set's own, or by a hash of the prompt."""
+    return official or Problem(prompt).split
+
+
+def read_pairs(
+    source: str | os.PathLike[str],
+    *,
+    fields: Mapping[str, str] | None = None,
+    subset: str | None = None,
+    max_rows: int = MAX_ROWS,
+) -> list[tuple[Preference, str]]:
+    """Pairs with their official split ("": none); see `load_preferences`."""
+    rows = load_rows(source, layouts=LAYOUTS, fields=fields, name=subset, max_rows=max_rows)
+    return pairs_of(rows, source)
+
+
+def pairs_of(rows: Sequence[Row], source: object) -> list[tuple[Preference, str]]:
+    """What rows in one of LAYOUTS stand for, with their official splits; see `load_preferences`."""
+    found: list[tuple[Preference, str]] = []
+    splits: dict[str, str] = {}
+    num_idle = 0
+    for row in rows:
+        pair = _READERS[row.layout](row)
+        if pair is None or pair.chosen == pair.rejected:
+            num_idle += 1
+        elif splits.setdefault(pair.prompt, row.split) == row.split:  # test's rows come first
+            found.append((pair, row.split))
+    if num_idle:
+        told = f"{num_idle} of {len(rows)} rows of {source} prefer neither response"
+        if not found:
+            raise ValueError(f"{told}, expected at least one that prefers one")
+        warnings.warn(f"{told} (the same text twice, or a tie) and are left out", stacklevel=4)
+    return found
+
+
+# ----------------------------------------------------------------- what fields hold
+
+
+def _dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
+    """A text, or messages that are not empty."""
+    if not isinstance(value, list | tuple):
+        return read_text(value, where)
+    if not value:
+        raise ValueError(f"{where} is an empty list, expected messages")
+    for message in value:
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ValueError(
+                f"{where} has the message {message!r:.60}, expected an object with role and content"
+            )
+        if message["role"] not in SPEAKERS:
+            raise ValueError(
+                f"{where} has the role {message['role']!r:.60}, expected one of {list(SPEAKERS)}"
+            )
+    return tuple((message["role"], read_text(message["content"], where)) for message in value)
+
+
+def _completions(value: Any, where: str) -> list[tuple[float, str]]:
+    """Scores and responses, at least one."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{where} is {value!r:.60}, expected a list of completions")
+    found = []
+    for completion in value:
+        if not isinstance(completion, Mapping) or "response" not in completion:
+            raise ValueError(f"{where} has {completion!r:.60}, expected an object with a response")
+        score = completion.get("overall_score")
+        is_number = isinstance(score, int | float) and not isinstance(score, bool)
+        if not is_number or not math.isfinite(score):
+            raise ValueError(f"{where} has the overall_score {score!r:.60}, expected a number")
+        found.append((float(score), read_text(completion["response"], where)))
+    return found
+
+
+LAYOUTS = (
+    Layout(
+        "UltraFeedback",
+        prompt="instruction",
+        completions="completions",
+        read={"completions": _completions},
+    ),
+    Layout(
+        "labels",
+        prompt="prompt",
+        a="a",
+        b="b",
+        label="label",
+        read={"a": read_text, "b": read_text},
+        key=("prompt", "a", "b", "label"),
+    ),
+    Layout(
+        "pairs",
+        prompt="prompt",
+        chosen="chosen",
+        rejected="rejected",
+        read={"prompt": _dialogue, "chosen": _dialogue, "rejected": _dialogue},
+        key=("prompt", "chosen", "rejected"),
+    ),
+    Layout(
+        "Anthropic HH",
+        chosen="chosen",
+        rejected="rejected",
+        key=("chosen", "rejected"),
+    ),
+)
+
+
+# ------------------------------------------------------------------ rows to pairs
+
+
+def _pair(row: Row) -> Preference:
+    (prompt, chosen), (other, rejected) = (
+        _prompt_and_response(row, side) for side in ("chosen", "rejected")
+    )
+    if prompt != other:
+        raise ValueError(
+            f"{row.place}: chosen and rejected answer different prompts, {prompt!r:.60} and "
+            f"{other!r:.60}, expected the same"
+        )
+    if not prompt:
+        raise ValueError(f"{row.place}: the prompt is empty, expected a text")
+    return Preference(prompt, chosen, rejected)
+
+
+def _prompt_and_response(row: Row, side: str) -> tuple[str, str]:
+    """The two texts that one side of a row stands for."""
+    prompt, response = row["prompt"], row[side]
+    if isinstance(response, str):
+        return prompt if isinstance(prompt, str) else _as_text(prompt), response
+    *before, (role, content) = response
+    if role != "assistant":
+        raise ValueError(
+            f"{row.place}, {side}: the last message is the {role}'s, expected the assistant's"
+        )
+    if before:  # the whole dialogue, and a prompt beside it only repeats its beginning
+        return _as_text(before), content
+    return prompt if isinstance(prompt, str) else _as_text(prompt), content
+
+
+def _as_text(messages: Sequence[Message]) -> str:
+    """A user's only message as it stands; more of them as HH writes a dialogue."""
+    if len(messages) == 1 and messages[0][0] == "user":
+        return messages[0][1]
+    return "".join(SPEAKERS[role] + content for role, content in messages) + f"{ASSISTANT} "
+
+
+def _dialogues(row: Row) -> Preference:
+    chosen, rejected = row["chosen"], row["rejected"]
+    end = chosen.rfind(ASSISTANT, 0, len(os.path.commonprefix([chosen, rejected])))
+    if end <= 0:
+        raise ValueError(
+            f"{row.place}: chosen and rejected share no turn up to {ASSISTANT!r}, expected two "
+            "dialogues that begin alike (or a column with the prompt: fields={'prompt': COLUMN})"
+        )
+    end += len(ASSISTANT)
+    return Preference(chosen[:end], chosen[end:], rejected[end:])
+
+
+def _best_and_worst(row: Row) -> Preference | None:
+    """The first of the best, and the first of the worst; None if all are as good."""
+    ranked = sorted(row["completions"], key=lambda completion: completion[0])
+    (low, rejected), (high, _) = ranked[0], ranked[-1]
+    chosen = next(text for score, text in ranked if score == high)
+    return None if low == high else Preference(row["prompt"], chosen, rejected)
+
+
+def _label(row: Row) -> Preference | None:
+    label = row["label"]
+    if label not in ("a", "b", "tie", "skip"):
+        raise ValueError(f"{row.place}: label is {label!r:.60}, expected a, b, tie or skip")
+    if label in ("tie", "skip"):
+        return None
+    chosen, rejected = (row["a"], row["b"]) if label == "a" else (row["b"], row["a"])
+    return Preference(row["prompt"], chosen, rejected)
+
+
+_READERS = {
+    "UltraFeedback": _best_and_worst,
+    "labels": _label,
+    "pairs": _pair,
+    "Anthropic HH": _dialogues,
+}
