@@ -21,6 +21,7 @@ from textgym.tasks.math import (
     TextWordProblem,
 )
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
+from textgym.tasks.preference import TextPreference
 
 __all__ = [
     "TextCalculator",
@@ -38,6 +39,7 @@ __all__ = [
     "TextNim",
     "TextNumberTheory",
     "TextPolynomial",
+    "TextPreference",
     "TextProbability",
     "TextPython",
     "TextSequence",
