@@ -39,6 +39,7 @@ LAYERS = {
         ["environments", "checking", "evaluation"],
         ["adapters"],
         ["__init__"],
+        ["commands"],
         ["__main__"],
     ],
     "agents": [

@@ -6,11 +6,13 @@ from textgym.core import RLEnvironment, StepResult
 from textgym.curriculum import Curriculum
 from textgym.environments import (
     MultiObjectiveRewardEnv,
+    PreferenceComparisonEnv,
     TextGenerationEnv,
     create_code_generation_env,
     create_math_problem_env,
 )
 from textgym.mdp import TokenMDP
+from textgym.preferences import load_preferences
 from textgym.registration import load_task, register_task
 from textgym.task import Grade, Preference, Problem, Task
 from textgym.tokenizer import CharTokenizer, Tokenizer, load_tokenizer
@@ -22,6 +24,7 @@ __all__ = [
     "Grade",
     "MultiObjectiveRewardEnv",
     "Preference",
+    "PreferenceComparisonEnv",
     "Problem",
     "RLEnvironment",
     "Report",
@@ -35,6 +38,7 @@ __all__ = [
     "check_task",
     "create_code_generation_env",
     "create_math_problem_env",
+    "load_preferences",
     "load_task",
     "load_tokenizer",
     "register_task",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 
 from textgym.core import RLEnvironment
+from textgym.preferences import PreferenceFunction
 from textgym.rewards import BatchedRewardFunction, RewardFunction, load_reward
 from textgym.tasks.generation import ScoredObjectives, TextGeneration
 from textgym.tasks.generation.scored import Prompts
+from textgym.tasks.preference import TextPreference
+from textgym.tasks.preference.rows import Source
+from textgym.tasks.preference.text_preference import Form
 from textgym.tokenizer import Tokenizer
 
 AnyReward = str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction
@@ -119,6 +123,61 @@ class MultiObjectiveRewardEnv(RLEnvironment):
             stop_sequences=stop_sequences,
         )
         super().__init__(task, tokenizer=tokenizer, max_response_tokens=max_length, **settings)
+
+
+class PreferenceComparisonEnv(RLEnvironment):
+    """Judge which of two responses is better, or write the one that is preferred.
+
+    Example:
+        >>> env = PreferenceComparisonEnv(
+        ...     "char",
+        ...     form="duel",
+        ...     dataset=[Preference("Say hello: ", "hello there", "go away")],
+        ...     reward_fn="keywords:hello",
+        ...     split="all",
+        ... )
+
+    Args:
+        tokenizer: whose ids the actions are: "char", a Hugging Face name or folder, or an object.
+        form: "judge", "duel" or "pair"; see `textgym.tasks.TextPreference`.
+        preference: who compares: "utility" (the true one of the generated requests), "person", or a
+            function (prompt, a, b) -> probability that a is preferred.
+        reward_fn: a reward function or the name of a ready one ("reward_model:FOLDER") instead, by
+            Bradley and Terry's model.
+        beta, noise, reference, dataset, subset, fields: see `textgym.tasks.TextPreference`.
+        **settings: what RLEnvironment takes: `difficulty`, `split`, `max_response_tokens`, ...
+
+    Raises:
+        TypeError, ValueError: for what is none of these; the message names the argument.
+    """
+
+    def __init__(
+        self,
+        tokenizer: str | Tokenizer = "char",
+        *,
+        form: Form = "judge",
+        preference: str | PreferenceFunction = "utility",
+        reward_fn: AnyReward | None = None,
+        beta: float | None = None,
+        noise: float = 0.0,
+        reference: Callable[[str], str] | None = None,
+        dataset: Source | None = None,
+        subset: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        task = TextPreference(
+            form,
+            preference=preference,
+            reward_fn=reward_fn,
+            beta=beta,
+            noise=noise,
+            reference=reference,
+            dataset=dataset,
+            subset=subset,
+            fields=fields,
+        )
+        super().__init__(task, tokenizer=tokenizer, **settings)
 
 
 def create_code_generation_env(

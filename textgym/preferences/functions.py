@@ -108,9 +108,12 @@ class Person:
         return 0.5 if answer == "tie" else float((answer == "a") != swapped)
 
 
-def is_swapped(prompt: str, a: str, b: str, seed: int = 0) -> bool:
-    """A fair coin that the texts decide: whether to show b before a."""
-    text = "\0".join((str(seed), prompt, *sorted((a, b))))
+def is_swapped(prompt: str, a: str, b: str) -> bool:
+    """A fair coin that the texts decide: whether to show b before a.
+
+    The same responses the other way round are shown in the same order.
+    """
+    text = "\0".join((prompt, *sorted((a, b))))
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=1).digest()
     return bool(digest[0] & 1) != (a > b)
 
