@@ -4,7 +4,8 @@ Times are CPU seconds of this one process, the best of several rounds that alter
 candidates (machines are noisy). Two policies are played: "random" draws any legal token, so that
 most episodes run into the token budget; "reference" writes the reference answers, so that every
 episode is graded right and ends early. "details" false leaves out of info which problem was played
-and how it ended. Actions are recorded first: only `step` (and `reset`) is timed.
+and how it ended. Actions are recorded first: only `step` (and `reset`) is timed. "questions" counts
+answered questions instead of steps, where a text is a whole answer and where its tokens are steps.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from textgym.vector import TokenVectorEnv
 
 ENV_ID = "TextMath-v0"
 SLOTS = (1, 16, 256, 4096)
+TEXT_SLOTS = (1, 64, 1024)
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
 
 
@@ -62,9 +64,21 @@ def measure(env_id: str, slots: Any, seconds: float, rounds: int) -> Iterator[di
             row = {"what": what, "mode": name, "policy": policy, "details": details}
             row["num_envs"] = num_envs
             yield {**common, **row, "steps_per_second": rate, "over_sync": rate / rates[-1]}
+    yield from _questions(env_id, common, seconds, rounds)
     for name, run in environments.runs():
         figure = {"peer": name, "turns_per_second": _best([run], seconds, rounds)[0]}
         yield {**common, "what": "peer", "unit": "turns per CPU second", **figure}
+
+
+def _questions(
+    env_id: str, common: dict[str, Any], seconds: float, rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Reference answers as texts and as tokens, on the single form and in same-step batches."""
+    common = {**common, "what": "questions", "unit": "questions per CPU second"}
+    for num_envs in (None, *TEXT_SLOTS):
+        runs = [_answers(env_id, num_envs, text=text) for text in (True, False)]
+        for form, rate in zip(("text", "tokens"), _best(runs, seconds, rounds), strict=True):
+            yield {**common, "form": form, "num_envs": num_envs, "questions_per_second": rate}
 
 
 def _best(runs: list[Callable[[], int]], seconds: float, rounds: int) -> list[float]:
@@ -146,6 +160,53 @@ def _native(
     else:
         twin = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode=mode)  # says the problems
         actions = _reference_tokens(twin, num_steps)
+    return run
+
+
+def _answers(env_id: str, num_envs: int | None, *, text: bool) -> Callable[[], int]:
+    """Questions, 100 or more, all answered by reference; None: in the single form."""
+    forms = {"text_actions": text, "text_observations": text}
+    num_steps = max(100, 20_000 // (num_envs or 1))
+    twin = gym.make_vec(
+        env_id, num_envs=num_envs or 1, autoreset_mode="SameStep", text_actions=True
+    )
+    answers, infos = [], twin.reset(seed=0)[1]
+    for _ in range(num_steps):
+        rows = infos["difficulty"] * twin.mdp.bank.num_problems + infos["problem"]
+        answers.append([twin.mdp.bank.problem(row).answer for row in rows.tolist()])
+        infos = twin.step(answers[-1])[4]
+    if num_envs is None:
+        return _single_answers(gym.make(env_id, disable_env_checker=True, **forms), answers, text)
+    envs = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode="SameStep", **forms)
+    tokens = (
+        None
+        if text
+        else _reference_tokens(
+            gym.make_vec(env_id, num_envs=num_envs, autoreset_mode="SameStep"), num_steps
+        )
+    )
+
+    def run() -> int:
+        envs.reset(seed=0)
+        return sum(int(envs.step(row)[2].sum()) for row in (answers if text else tokens))
+
+    return run
+
+
+def _single_answers(env: gym.Env, answers: list[list[str]], text: bool) -> Callable[[], int]:
+    env = env.env  # without the check of the order of calls
+    vocabulary = env.unwrapped.mdp.vocabulary
+    actions = [
+        [answer] if text else [*vocabulary.encode(answer), vocabulary.eos] for (answer,) in answers
+    ]
+
+    def run() -> int:
+        for i, turn in enumerate(actions):
+            env.reset(seed=None if i else 0)
+            for action in turn:
+                env.step(action)
+        return len(actions)
+
     return run
 
 

@@ -113,8 +113,9 @@ class TextVectorEnv(TokenVectorEnv):
 
 
 def _as_texts(actions: Any, num_envs: int) -> Sequence[str]:
-    fits = isinstance(actions, list | tuple | np.ndarray) and len(actions) == num_envs
-    if not fits or not all(isinstance(text, str) for text in actions):
+    is_row = isinstance(actions, list | tuple) or getattr(actions, "shape", None) == (num_envs,)
+    fits = is_row and len(actions) == num_envs
+    if not fits or not all(issubclass(kind, str) for kind in set(map(type, actions))):
         raise gymnasium.error.InvalidAction(
             f"actions are {actions!r:.200}, expected {num_envs} texts"
         )

@@ -206,7 +206,7 @@ class Vocabulary:
                 tokens[i, : len(row)], lengths[i] = row, len(row)
             return tokens, lengths
         codes = np.array(texts, dtype=f"<U{width}").view(np.uint32).reshape(len(texts), width)
-        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         return self._token_of_code.take(np.minimum(codes, 127)), np.minimum(lengths, width)
 
     def decode(self, tokens: Sequence[int]) -> str:

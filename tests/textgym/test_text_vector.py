@@ -112,9 +112,12 @@ def test_native_equals_async_without_shared_memory() -> None:
 @pytest.mark.parametrize("id", ["Stop-test-v0", "TextMath-v0"])
 def test_native_equals_sync_with_tokens_of_several_characters(id: str) -> None:
     tokenizer = byte_level_tokenizer()
-    native = make_text(id, 4, tokenizer=tokenizer)
-    sync = gym.make_vec(id, 4, "sync", tokenizer=tokenizer, **BOTH)
-    assert compare(native, sync, 30) > 20
+    for mode in MODES:
+        native = make_text(id, 4, tokenizer=tokenizer, autoreset_mode=mode)
+        sync = gym.make_vec(
+            id, 4, "sync", vector_kwargs={"autoreset_mode": mode}, tokenizer=tokenizer, **BOTH
+        )
+        assert compare(native, sync, 30) > 20
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -214,7 +217,11 @@ def test_a_finished_slot_ignores_what_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "actions", ["ab", ["a"], ["a", "b", "c"], ["a", 1], [1, 2], np.array([1, 2]), None, {"a", "b"}]
+    "actions",
+    [
+        *("ab", ["a"], ["a", "b", "c"], ["a", 1], [1, 2], None, {"a", "b"}, b"ab"),
+        *(np.array([1, 2]), np.array("ab"), np.array([["a", "b"], ["c", "d"]])),
+    ],
 )
 def test_what_is_not_a_text_for_each_slot_is_refused(actions: Any) -> None:
     envs = make_text("TextMath-v0", 2)
