@@ -81,7 +81,7 @@ class TextPreference(Task):
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding; of a pair, also what the
-    environment says between the responses. A request has at most 133 characters.
+    environment says between the responses. A request has at most 109 characters.
 
     ## Starting State
     A request of the level, at random. Ways to ask the same have the same key, so no request is in
