@@ -7,6 +7,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 RewardFunction = Callable[[str, str, str], float]
@@ -30,6 +31,8 @@ class Score(NamedTuple):
 
 def batched(function: F) -> F:
     """Say that a reward function takes sequences of texts and returns a sequence of numbers.
+
+    Decorates functions and an object's `__call__`.
 
     Example:
         >>> @batched
@@ -73,7 +76,11 @@ def range_of(reward: RewardFunction | BatchedRewardFunction) -> tuple[float, flo
     """
     ends = getattr(reward, "range", (-math.inf, math.inf))
     is_pair = isinstance(ends, tuple | list) and len(ends) == 2
-    if not is_pair or not all(isinstance(end, int | float) for end in ends) or ends[0] >= ends[1]:
+    if (
+        not is_pair
+        or not all(isinstance(end, int | float) for end in ends)
+        or not ends[0] < ends[1]
+    ):
         raise ValueError(
             f"the range of {name_of(reward)} is {ends!r}, expected its lowest and highest value"
         )
@@ -97,7 +104,7 @@ def score_many(
     it is asked about each response alone, so that one text does not spoil the others' scores.
     """
     texts = [prompt + text for prompt, text in zip(prompts, generated, strict=True)]
-    if not getattr(reward, "is_batched", False):
+    if not _is_batched(reward):
         return [_score(reward, *each) for each in zip(prompts, generated, texts, strict=True)]
     try:
         values = list(reward(list(prompts), list(generated), texts))
@@ -110,6 +117,12 @@ def score_many(
         told = f"returned {len(values)} numbers for {len(texts)} responses"
         return [_failed(reward, "returned too few or too many numbers", told)] * len(texts)
     return [_checked(reward, value) for value in values]
+
+
+def _is_batched(reward: Any) -> bool:
+    if isinstance(reward, partial):
+        return _is_batched(reward.func)
+    return any(getattr(f, "is_batched", False) for f in (reward, reward.__call__))
 
 
 def _score(reward: RewardFunction, prompt: str, generated: str, text: str) -> Score:

@@ -42,6 +42,7 @@ class ExactMatch:
         targets = self.target.values() if isinstance(self.target, Mapping) else [self.target]
         for target in targets:
             _expect(isinstance(target, str), "target", target, "a text, or prompts -> texts")
+        _expect_flag("ignore_case", self.ignore_case)
 
     def __call__(self, prompt: str, generated: str, full_text: str) -> float:
         """1.0 or 0.0."""
@@ -71,6 +72,7 @@ class Regex:
 
     def __post_init__(self) -> None:
         _expect(isinstance(self.pattern, str), "pattern", self.pattern, "a regular expression")
+        _expect_flag("whole", self.whole)
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -209,6 +211,10 @@ class Keywords:
 def _expect(fits: bool, name: str, value: Any, expected: str) -> None:
     if not fits:
         raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+def _expect_flag(name: str, value: Any) -> None:
+    _expect(isinstance(value, bool), name, value, "True or False")
 
 
 def _is_number(value: Any) -> bool:

@@ -132,6 +132,8 @@ def read_prompts(
         for text in _checked(texts):
             if found.setdefault(text, Problem(text, fixed_split=split)).split != split:
                 raise ValueError(f"prompts has {text!r} in two splits, {split!r} is one of them")
+    if not found:
+        raise ValueError("prompts is empty, expected at least one split with a text")
     return list(found.values())
 
 
