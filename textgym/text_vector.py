@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from textgym.mdp import TokenMDP
 from textgym.task import Task
 from textgym.vector import TokenVectorEnv
-from textgym.wrappers import text_space, turn_space
+from textgym.wrappers import AnyText
 
 
 class TextVectorEnv(TokenVectorEnv):
@@ -45,10 +45,10 @@ class TextVectorEnv(TokenVectorEnv):
         super().__init__(task, num_envs, **settings)
         self._text_actions, self._text_observations = text_actions, text_observations
         if text_actions:
-            self.single_action_space = turn_space(self.mdp)
+            self.single_action_space = AnyText(self.mdp.budget)
             self.action_space = batch_space(self.single_action_space, num_envs)
         if text_observations:
-            self.single_observation_space = text_space(self.mdp)
+            self.single_observation_space = AnyText(self.mdp.observation_length)
             self.observation_space = batch_space(self.single_observation_space, num_envs)
 
     def step(

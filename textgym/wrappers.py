@@ -24,7 +24,7 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 from textgym.arguments import as_seed
 from textgym.core import RLEnvironment, StepResult
 from textgym.curriculum import Curriculum
-from textgym.mdp import TokenMDP, level_draws
+from textgym.mdp import level_draws
 from textgym.tokenizer import CharTokenizer
 
 
@@ -56,16 +56,6 @@ def _no_shared_memory(space: AnyText, n: int = 1, ctx: Any = None) -> None:
         "texts have no place in shared memory: give AsyncVectorEnv shared_memory=False (with "
         "gymnasium.make_vec: vector_kwargs={'shared_memory': False})"
     )
-
-
-def turn_space(mdp: TokenMDP) -> AnyText:
-    """The space of whole turns; samples have as many characters as the budget has tokens."""
-    return AnyText(mdp.budget)
-
-
-def text_space(mdp: TokenMDP) -> AnyText:
-    """The space of observations as texts."""
-    return AnyText(mdp.observation_length)
 
 
 class _TextForm(gymnasium.Wrapper):
@@ -113,7 +103,7 @@ class WholeResponse(_TextForm):
             )
         super().__init__(env)
         self._inner, self._vocabulary = inner, inner.mdp.vocabulary
-        self.action_space = turn_space(inner.mdp)
+        self.action_space = AnyText(inner.mdp.budget)  # a token has a character or more
 
     def step(self, action: str) -> StepResult:
         """Say a turn.
@@ -152,7 +142,7 @@ class TextObservation(_TextForm):
             )
         super().__init__(env)
         self._vocabulary = core.mdp.vocabulary
-        self.observation_space = text_space(core.mdp)
+        self.observation_space = AnyText(core.mdp.observation_length)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
