@@ -9,16 +9,13 @@ import gymnasium
 
 from textgym.core import RLEnvironment
 from textgym.preferences import PreferenceFunction
-from textgym.rewards import BatchedRewardFunction, RewardFunction, load_reward
+from textgym.rewards import AnyReward, load_reward
 from textgym.tasks.generation import ScoredObjectives, TextGeneration
 from textgym.tasks.generation.scored import Prompts
 from textgym.tasks.preference import TextPreference
 from textgym.tasks.preference.rows import Source
 from textgym.tasks.preference.text_preference import Form
 from textgym.tokenizer import Tokenizer
-
-AnyReward = str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction
-"""A reward function, or what `textgym.rewards.load_reward` makes one of."""
 
 
 class TextGenerationEnv(RLEnvironment):

@@ -28,11 +28,12 @@ from textgym.rewards.protocol import (
     range_of,
     score_many,
 )
-from textgym.rewards.ready import READY, load_reward
+from textgym.rewards.ready import READY, AnyReward, load_reward
 from textgym.rewards.texts import Distinct, ExactMatch, Keywords, Length, Readability, Regex
 
 __all__ = [
     "READY",
+    "AnyReward",
     "BatchedRewardFunction",
     "Classifier",
     "Distinct",

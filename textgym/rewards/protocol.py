@@ -104,64 +104,78 @@ def score_many(
     it is asked about each response alone, so that one text does not spoil the others' scores.
     """
     texts = [prompt + text for prompt, text in zip(prompts, generated, strict=True)]
-    if not _is_batched(reward):
-        return [_score(reward, *each) for each in zip(prompts, generated, texts, strict=True)]
-    try:
-        values = list(reward(list(prompts), list(generated), texts))
-    except Exception as error:
-        if len(texts) == 1:
-            return [_raised(reward, error)]
-        pairs = zip(prompts, generated, strict=True)
-        return [score_many(reward, [prompt], [text])[0] for prompt, text in pairs]
-    if len(values) != len(texts):
-        told = f"returned {len(values)} numbers for {len(texts)} responses"
-        return [_failed(reward, "returned too few or too many numbers", told)] * len(texts)
-    return [_checked(reward, value) for value in values]
+    return Fallible(reward, "reward function", range_of(reward)).many(prompts, generated, texts)
 
 
-def _is_batched(reward: Any) -> bool:
-    if isinstance(reward, partial):
-        return _is_batched(reward.func)
-    return any(getattr(f, "is_batched", False) for f in (reward, reward.__call__))
+class Fallible:
+    """A function from texts to numbers that may fail, and how it is called nevertheless.
+
+    Args:
+        function: of one text from each column, or of whole columns if it is `batched`.
+        kind: what it is, for messages.
+        ends: the lowest and the highest value that it may return.
+    """
+
+    def __init__(self, function: Callable[..., Any], kind: str, ends: tuple[float, float]) -> None:
+        self.function, self.kind, self.ends = function, kind, ends
+
+    def many(self, *columns: Sequence[str]) -> list[Score]:
+        """What the function says of each row of columns; see `score_many`."""
+        rows = list(zip(*columns, strict=True))
+        if not _is_batched(self.function):
+            return [self._one(row) for row in rows]
+        try:
+            values = list(self.function(*map(list, columns)))
+        except Exception as error:
+            if len(rows) == 1:
+                return [self._raised(error)]
+            return [self.many(*([text] for text in row))[0] for row in rows]
+        if len(values) != len(rows):
+            told = f"returned {len(values)} numbers for {len(rows)} responses"
+            return [self._failed("returned too few or too many numbers", told)] * len(rows)
+        return [self._checked(value) for value in values]
+
+    def _one(self, row: Sequence[str]) -> Score:
+        try:
+            value = self.function(*row)
+        except Exception as error:
+            return self._raised(error)
+        return self._checked(value)
+
+    def _checked(self, value: Any) -> Score:
+        try:
+            number = math.nan if isinstance(value, str | bytes) else float(value)
+        except Exception:  # whatever a foreign type's __float__ raises
+            number = math.nan
+        if not math.isfinite(number):
+            told = f"returned {_cut(repr(value))}, expected a finite number"
+            return self._failed("returned what is no finite number", told)
+        low, high = self.ends
+        if not low <= number <= high:
+            told = f"returned {number}, outside of its range from {low:g} to {high:g}"
+            return self._failed("returned a number outside of its range", told)
+        return Score(number)
+
+    def _raised(self, error: Exception) -> Score:
+        told = _cut(" ".join(traceback.format_exception_only(error)[-1].split()))
+        return self._failed(f"raised {type(error).__name__}", f"raised {told}")
+
+    def _failed(self, how: str, told: str) -> Score:
+        name = name_of(self.function)
+        # The same words each time: Python shows a warning once for each text.
+        warnings.warn(
+            f"the {self.kind} {name} {how}: such an episode has no reward and is left out of "
+            "learning; its info['verifier_error'] says more",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return Score(0.0, f"{name} {told}")
 
 
-def _score(reward: RewardFunction, prompt: str, generated: str, text: str) -> Score:
-    try:
-        value = reward(prompt, generated, text)
-    except Exception as error:
-        return _raised(reward, error)
-    return _checked(reward, value)
-
-
-def _checked(reward: Any, value: Any) -> Score:
-    try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except Exception:  # whatever a foreign type's __float__ raises
-        number = math.nan
-    if not math.isfinite(number):
-        told = f"returned {_cut(repr(value))}, expected a finite number"
-        return _failed(reward, "returned what is no finite number", told)
-    low, high = range_of(reward)
-    if not low <= number <= high:
-        told = f"returned {number}, outside of its range from {low:g} to {high:g}"
-        return _failed(reward, "returned a number outside of its range", told)
-    return Score(number)
-
-
-def _raised(reward: Any, error: Exception) -> Score:
-    told = _cut(" ".join(traceback.format_exception_only(error)[-1].split()))
-    return _failed(reward, f"raised {type(error).__name__}", f"raised {told}")
-
-
-def _failed(reward: Any, kind: str, told: str) -> Score:
-    # The same words each time: Python shows a warning once for each text.
-    warnings.warn(
-        f"the reward function {name_of(reward)} {kind}: such an episode has no reward and is left "
-        "out of learning; its info['verifier_error'] says more",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return Score(0.0, f"{name_of(reward)} {told}")
+def _is_batched(function: Any) -> bool:
+    if isinstance(function, partial):
+        return _is_batched(function.func)
+    return any(getattr(f, "is_batched", False) for f in (function, function.__call__))
 
 
 def _cut(text: str) -> str:

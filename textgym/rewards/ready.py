@@ -23,9 +23,12 @@ READY: dict[str, Callable[..., RewardFunction | BatchedRewardFunction]] = {
 """Name -> class."""
 
 
+AnyReward = str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction
+"""A reward function, or what names a ready one; see `load_reward`."""
+
+
 def load_reward(
-    reward: str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction,
-    where: str = "reward_fn",
+    reward: AnyReward, where: str = "reward_fn"
 ) -> RewardFunction | BatchedRewardFunction:
     """A reward function from itself or the name of a ready one.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from textgym.registration import register_task
-from textgym.rewards import BatchedRewardFunction, RewardFunction, load_reward
+from textgym.rewards import AnyReward, load_reward
 from textgym.task import Problem
 from textgym.tasks.generation.scored import Prompts, ScoredTexts
 from textgym.tasks.generation.sentences import LEVELS, ask, sentence_reward
@@ -80,7 +79,7 @@ class TextGeneration(ScoredTexts):
     def __init__(
         self,
         prompts: Prompts | None = None,
-        reward_fn: str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction | None = None,
+        reward_fn: AnyReward | None = None,
         *,
         fields: Mapping[str, str] | None = None,
         subset: str | None = None,
