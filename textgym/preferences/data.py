@@ -122,7 +122,7 @@ def _dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
             raise ValueError(
                 f"{where} has the message {message!r:.60}, expected an object with role and content"
             )
-        if message["role"] not in SPEAKERS:
+        if message["role"] not in list(SPEAKERS):
             raise ValueError(
                 f"{where} has the role {message['role']!r:.60}, expected one of {list(SPEAKERS)}"
             )

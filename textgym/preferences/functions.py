@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from textgym.preferences.terminal import printable
 from textgym.rewards import Score, batched, load_reward, score_many
+from textgym.rewards.protocol import Fallible
 
 PreferenceFunction = Callable[[str, str, str], float]
 """(prompt, a, b) -> the probability that a is preferred to b, 0.5 for a tie.
@@ -136,56 +135,14 @@ def check_preference(function: Any) -> None:
 
 
 def prefer_many(
-    function: Any, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]
+    function: PreferenceFunction,
+    prompts: Sequence[str],
+    firsts: Sequence[str],
+    seconds: Sequence[str],
 ) -> list[Score]:
     """What a preference function says of each pair, whatever it does.
 
     An exception and a value that is no probability are errors of the pairs concerned, and a
     warning. If a batched function raises, it is asked about each pair alone.
     """
-    pairs = list(zip(prompts, firsts, seconds, strict=True))
-    is_batched = getattr(function, "is_batched", False)
-    if not is_batched or len(pairs) == 1:
-        return [_prefer(function, *pair) for pair in pairs]
-    try:
-        values = list(function(list(prompts), list(firsts), list(seconds)))
-    except Exception:
-        return [_prefer(function, *pair) for pair in pairs]
-    if len(values) != len(pairs):
-        told = f"returned {len(values)} numbers for {len(pairs)} pairs"
-        return [_failed(function, told)] * len(pairs)
-    return [_checked(function, value) for value in values]
-
-
-def _prefer(function: Any, prompt: str, first: str, second: str) -> Score:
-    try:
-        if getattr(function, "is_batched", False):
-            (value,) = function([prompt], [first], [second])
-        else:
-            value = function(prompt, first, second)
-    except Exception as error:
-        told = " ".join(traceback.format_exception_only(error)[-1].split())
-        return _failed(function, f"raised {told:.200}")
-    return _checked(function, value)
-
-
-def _checked(function: Any, value: Any) -> Score:
-    try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except Exception:  # whatever a foreign type's __float__ raises
-        number = math.nan
-    if not 0.0 <= number <= 1.0:
-        return _failed(function, f"returned {value!r:.200}, expected a probability")
-    return Score(number)
-
-
-def _failed(function: Any, told: str) -> Score:
-    name = getattr(function, "__qualname__", None) or repr(function)
-    # The same words each time: Python shows a warning once for each text.
-    warnings.warn(
-        f"the preference function {name:.200} failed: such an episode has no reward and is left "
-        "out of learning; its info['verifier_error'] says more",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return Score(0.0, f"{name:.200} {told}")
+    return Fallible(function, "preference function", (0.0, 1.0)).many(prompts, firsts, seconds)

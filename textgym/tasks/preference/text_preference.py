@@ -169,7 +169,7 @@ class TextPreference(Task):
         subset: str | None = None,
         fields: Mapping[str, str] | None = None,
     ) -> None:
-        if form not in FORMS:
+        if form not in list(FORMS):
             raise ValueError(f"form is {form!r}, expected one of {list(FORMS)}")
         spec = FORMS[form]
         self.form, self.reference = form, reference
@@ -348,14 +348,14 @@ class TextPreference(Task):
         if len(turns) == 2:
             firsts, seconds = [*firsts, turns[0]], [*seconds, turns[1]]
         scores = self.comparison.many([problem] * len(firsts), firsts, seconds)
-        error = next((score.error for score in scores if score.error), None)
+        for score in scores:
+            if score.error:
+                return Grade(error=score.error)
         wins = [score.value for score in scores[: len(turns)]]
         components = {"preferred": sum(wins) / len(wins), "improved": 0.0}
         if len(turns) == 1:
-            return Grade(components, error=error)
+            return Grade(components)
         probability = scores[2].value
         components["improved"] = 1.0 - probability
-        names = ("second", "tie", "first")
-        preferred = names[int(np.sign(probability - 0.5)) + 1]
-        facts = {"preferred": preferred, "probability": probability}
-        return Grade(components, facts=facts, error=error)
+        preferred = ("second", "tie", "first")[int(np.sign(probability - 0.5)) + 1]
+        return Grade(components, facts={"preferred": preferred, "probability": probability})
