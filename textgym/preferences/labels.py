@@ -90,22 +90,21 @@ def label_pairs(
         ask: as `input`.
         show: as `print`.
     """
-    shown = list(dict.fromkeys(as_shown(pair) for pair in pairs))
-    for number, pair in enumerate(shown, start=1):
-        if pair in file.labels:
-            continue
-        prompt, a, b = map(printable, pair)
-        show(f"\n--- {number} of {len(shown)}\n{prompt}\n\n[a] {a}\n\n[b] {b}\n")
-        try:
+    shown = list(dict.fromkeys(map(as_shown, pairs)))
+    try:
+        for number, pair in enumerate(shown, start=1):
+            if pair in file.labels:
+                continue
+            prompt, a, b = map(printable, pair)
+            show(f"\n--- {number} of {len(shown)}\n{prompt}\n\n[a] {a}\n\n[b] {b}\n")
             while (answer := ask(QUESTION).strip().lower()) not in ANSWERS:
                 show(f"please answer {QUESTION[:-2]}")
-        except (EOFError, KeyboardInterrupt):
-            show("")
-            return
-        label = ANSWERS[answer]
-        if label is None:
-            return
-        file.add(pair, label)
+            label = ANSWERS[answer]
+            if label is None:
+                return
+            file.add(pair, label)
+    except (EOFError, KeyboardInterrupt):
+        show("")
 
 
 def as_shown(pair: Preference) -> tuple[str, str, str]:
