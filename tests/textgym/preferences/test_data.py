@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,18 @@ def test_no_prompt_is_in_two_official_splits(tmp_path: Path) -> None:
     assert load_preferences(tmp_path, split="train") == [Preference("Other", "Hi!", "No.")]
     with pytest.raises(ValueError, match="has no pair in the split 'validation'"):
         load_preferences(tmp_path, split="validation")
+
+
+def test_the_splits_of_ultrafeedback_on_the_hub_are_those_of_its_pairs(monkeypatch) -> None:
+    found = {
+        name: [{**PAIR, "prompt": f"{name} {i}"} for i in range(3)]
+        for name in ("train_sft", "train_prefs", "test_prefs", "train_gen")
+    }
+    hub = types.SimpleNamespace(load_dataset=lambda source, subset: found)
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    for split in ("train", "test"):
+        pairs = load_preferences("owner/ultrafeedback_binarized", split=split)
+        assert [pair.prompt for pair in pairs] == [f"{split}_prefs {i}" for i in range(3)]
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

@@ -75,14 +75,12 @@ def test_without_answers_there_is_nothing_to_compare() -> None:
 
 @pytest.mark.parametrize("id", ["TextWordProblem-v0", "TextCountdown-v0", "TextCode-v0"])
 def test_other_tasks_have_pairs_too(id: str) -> None:
-    env = gym.make(id).unwrapped
-    for pair in env.preferences(5, seed=2):
-        problem = next(
-            p
-            for p in map(env.mdp.bank.problem, range(env.mdp.bank.num_rows))
-            if p.prompt == pair.prompt
-        )
-        grades = env.task.grade_many([problem] * 2, [pair.chosen, pair.rejected])
+    env = gym.make(id, num_problems=20).unwrapped
+    rows = [env.mdp.row(env.difficulty, number) for number in range(20)]
+    problems = {problem.prompt: problem for problem in map(env.mdp.bank.problem, rows)}
+    for pair in env.preferences(3, seed=2):
+        asked = [problems[pair.prompt]] * 2
+        grades = env.task.grade_many(asked, [pair.chosen, pair.rejected])
         assert grades[0]["correct"] == 1.0 > grades[1]["correct"]
 
 

@@ -84,7 +84,7 @@ SOLVERS: dict[str, Callable[[str], list[str]]] = {
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_points_are_what_the_prompt_asks_for(level: str) -> None:
-    for request in requests(level, 300):
+    for request in requests(level, 150):
         solution = SOLVERS[level](request.prompt)
         assert features_of(request, ", ".join(solution)).utility == 1.0, request
         assert len(request.points) == len(set(request.points)) == NUM_POINTS[level]
@@ -95,12 +95,12 @@ def test_the_points_are_what_the_prompt_asks_for(level: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_has_thousands_of_requests_and_one_key_one_question(level: str) -> None:
-    drawn = requests(level, 3000)
+    drawn = requests(level, 2100)
     points = {}
     for request in drawn:
         known = points.setdefault(request.key, request)
         assert sorted(known.points) == sorted(request.points)
-    assert len(points) >= 2900
+    assert len(points) >= 2050
 
 
 def test_every_kind_of_near_miss_is_on_the_menu() -> None:

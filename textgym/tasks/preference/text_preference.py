@@ -171,6 +171,8 @@ class TextPreference(Task):
     ) -> None:
         if form not in list(FORMS):
             raise ValueError(f"form is {form!r}, expected one of {list(FORMS)}")
+        if reference is not None and not callable(reference):
+            raise TypeError(f"reference is {reference!r}, expected a function of a prompt")
         spec = FORMS[form]
         self.form, self.reference = form, reference
         self.rewards, self.floor = spec.rewards, spec.floor
