@@ -46,7 +46,7 @@ LAYERS = {
         ["batch", "advantages", "losses", "config"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["environments"],
-        ["rollout", "buffer", "forward_backward"],
+        ["rollout", "buffer", "forward_backward", "self_play"],
         ["ppo", "grpo", "dpo", "sft", "reward_model"],
         ["warm_up", "runs", "pretrain"],
         ["__init__"],

@@ -1,7 +1,7 @@
 """The rules of a game for two, as pure functions of small states. Nothing here knows of tokens.
 
-A player says a move as text; the other one wins where it is no legal move (see `textgym.games.
-match`). What one player wins, the other loses.
+A player says a move as text; where it is no legal one, the other player wins (see `Match`). What
+one player wins, the other loses.
 """
 
 from __future__ import annotations
@@ -95,11 +95,6 @@ class Game(ABC, Generic[State]):
             }
 
         return strategy
-
-    def read(self, state: State, text: str) -> str | None:
-        """The legal move that a text says, white space around it apart; None: it says none."""
-        move = text.strip()
-        return move if move in self.moves(state) else None
 
 
 def expected_payoff(

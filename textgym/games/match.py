@@ -19,12 +19,13 @@ class Match(Generic[State]):
 
     Attributes:
         state: where the game stands.
+        moves: the legal ones of the player whose turn it is.
         transcripts: of each player, what it was told and what it said, in turn.
         forfeiter: the player who made no legal move, if one did.
     """
 
     def __init__(self, game: Game[State], state: State) -> None:
-        self.game, self.state = game, state
+        self.game, self.state, self.moves = game, state, game.moves(state)
         self.transcripts: tuple[list[str], list[str]] = ([], [])
         self.forfeiter: int | None = None
         self._tell()
@@ -37,17 +38,17 @@ class Match(Generic[State]):
     @property
     def is_over(self) -> bool:
         """Whether nobody can move any more."""
-        return self.forfeiter is not None or not self.game.moves(self.state)
+        return self.forfeiter is not None or not self.moves
 
     def take(self, text: str) -> None:
-        """What the player whose turn it is says as its move."""
-        player = self.player
-        move = self.game.read(self.state, text)
+        """What the player whose turn it is says: a move, white space around it apart."""
+        player, move = self.player, text.strip()
         self.transcripts[player].append(text)
-        if move is None:
+        if move not in self.moves:
             return self.forfeit()
         self.state = self.game.play(self.state, move)
-        if self.game.moves(self.state):
+        self.moves = self.game.moves(self.state)
+        if self.moves:
             self._tell()
 
     def forfeit(self) -> None:

@@ -42,7 +42,7 @@ class Nim(Game[NimState]):
     max_turns = 15
     max_prompt = 69
     max_reply = 13
-    max_move = 3
+    max_move = 2
 
     def initial(self, rng: np.random.Generator, difficulty: str = "one") -> NimState:
         """Heaps and a limit, each as likely as any other from which player 0 can win."""

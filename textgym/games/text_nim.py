@@ -23,7 +23,7 @@ class TextNim(GameTask):
 
     ## Action Space
     `Discrete(V)`: one token of the tokenizer's V. The budget is 60 tokens for all turns, each with
-    its eos; no game needs more with one token a character. White space around a move is no mistake.
+    its eos, where no game needs more than 45. White space around a move is no mistake.
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the turns and replies so far, padding. A prompt has at
@@ -80,7 +80,7 @@ class TextNim(GameTask):
     difficulties = Nim.difficulties
     max_turns = Nim.max_turns
     max_reply_tokens = Nim.max_reply + 1
-    max_response_tokens = Nim.max_turns * (Nim.max_move + 1)
+    max_response_tokens = Nim.max_turns * (Nim.max_move + 2)
 
     def key(self, state: NimState) -> str:
         """The heaps in order of size, and the limit."""

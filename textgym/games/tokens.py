@@ -138,7 +138,7 @@ class TokenMatch:
         match, allowed = self.match, set()
         if player == match.player and not match.is_over:
             said = self._said()
-            for move in match.game.moves(match.state):
+            for move in match.moves:
                 if move == said:
                     allowed.add(self.vocabulary.eos)
                 elif move.startswith(said):
