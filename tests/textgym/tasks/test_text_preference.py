@@ -438,3 +438,15 @@ def test_bradley_and_terry_at_the_ends() -> None:
     assert bradley_terry(0.0, math.inf) == bradley_terry(0.0, 3, 0.4) == 0.5
     assert bradley_terry(1e-9, math.inf) == 1.0 and bradley_terry(-1e300, 1e300) == 0.0
     assert bradley_terry(0.3, 2, 0.1) + bradley_terry(-0.3, 2, 0.1) == 1.0
+
+
+def test_the_masks_of_a_judge_allow_its_two_letters() -> None:
+    env = gym.make("TextPreference-v0").unwrapped
+    env.reset(seed=0)
+    letters, eos = env.tokenizer.encode("AB"), env.tokenizer.eos_token_id
+    assert env.action_masks().nonzero()[0].tolist() == letters
+    env.step(letters[0])
+    assert env.action_masks().nonzero()[0].tolist() == [eos]
+    duel = gym.make("TextPreference-v0", form="duel").unwrapped
+    duel.reset(seed=0)
+    assert duel.action_masks().sum() == len(duel.tokenizer) - 3
