@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,9 @@ class _Frozen:
     def __init__(self, policy: Policy, temperature: float, seed: int, max_tokens: int) -> None:
         self.policy, self.temperature = policy, temperature
         self.seed, self.max_tokens = seed, max_tokens
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Frozen:
+        return self  # nothing in it changes, and environments' specifications are copied often
 
     def __call__(self, transcripts: Sequence[Sequence[str]]) -> list[str]:
         policy, count = self.policy, len(transcripts)

@@ -43,7 +43,7 @@ class _Table:
         self.metadata = {
             "name": f"{game.name}_v0",
             "render_modes": ["ansi", "human"],
-            "is_parallelizable": False,  # by cycles of turns; ParallelGameEnv is no such form
+            "is_parallelizable": False,  # for PettingZoo's converter, which has all agents act
         }
         self.render_mode, self.play = render_mode, TokenMatch(game, **settings)
         self.possible_agents, self.agents = list(AGENTS), []
