@@ -368,7 +368,7 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     for row, key in (("sampled", "success"), ("greedy", "greedy")):
         table.add_row(row, *(f"{summary[f'{key}_{name}']:.3f}" for name in ("before", "after")))
     where = ", ".join(filter(None, [env_id, level]))
-    print(f"{where}, {summary['test_episodes']} problems of the test split:")
+    print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
     Console().print(table)
     place = shlex.quote(str(folder))
     print(f"{summary['episodes']:,} episodes, {summary['tokens']:,} tokens", end=", ")
@@ -376,5 +376,6 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     print(f"run       {folder} (summary.json, metrics.jsonl, learning_curve.png)")
     print(f"watch     tensorboard --logdir {place}")
     options = f"--policy {place} --env {env_id}" + (f" --difficulty {level}" if level else "")
+    options += " --split train" if summary["test_split"] == "train" else ""
     print(f"measure   python -m agents evaluate {options}")
     print(f"load      AutoModelForCausalLM.from_pretrained({str(folder / runs.POLICY)!r})")

@@ -255,6 +255,7 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
         "cpu_seconds": trainer.cpu_seconds,
         "kl": read_metrics(folder)[-1]["kl"],
         "warm_up": before["warm_up"],
+        "test_split": after["split"],
         "test_episodes": after["episodes"],
         "success_before": before["success"],
         "success_after": after["success"],
@@ -265,14 +266,20 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
     return summary
 
 
-def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, float]:
-    """Success on the test split, sampled and greedy, and the number of its problems asked."""
+def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, Any]:
+    """Success, sampled and greedy, the number of problems asked, and the split they are from.
+
+    The test split; where there is none, as with a handful of prompts, what is trained on.
+    """
     from agents.rollout import NoVerdictError, evaluate
 
     kwargs = config["env_kwargs"]
-    split = "all" if kwargs.get("split") == "all" else "test"  # all: the task cannot be split
+    trained_on = env_of(config["env_id"], policy, **kwargs).unwrapped.mdp.bank
+    split = (
+        "test" if trained_on.split != "all" and trained_on.lists.has("test") else trained_on.split
+    )
     env = env_of(config["env_id"], policy, **{**kwargs, "split": split})
-    found = {}
+    found: dict[str, Any] = {"split": split}
     with user_errors(NoVerdictError, prefix=f"{config['env_id']}: "):
         for name, greedy in (("success", False), ("greedy", True)):
             episodes = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=greedy)

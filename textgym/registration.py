@@ -64,6 +64,8 @@ def register_task(
             entry_point=_ENTRY_POINT,
             vector_entry_point="textgym.registration:make_vector_env",
             reward_threshold=reward_threshold,
+            # It doubts vector rewards, which are MO-Gymnasium's convention.
+            disable_env_checker=bool(kwargs.get("vector_reward")),
             kwargs={"task": name, **kwargs},
         )
         return task_class

@@ -331,6 +331,17 @@ def test_evaluate_takes_the_task_and_level_from_the_run(inside, finished, capsys
     assert (found["env_id"], found["difficulty"]) == ("digits_task:Digits-v0", "few")
 
 
+def test_a_handful_of_prompts_is_measured_on_what_it_is_trained_on(inside, capsys):
+    task = ["--env", "TextGeneration-v0", "--env-kwargs", 'prompts=["Say hello: "]']
+    task += ['reward_fn="regex:.*l.*"', "max_response_tokens=6"]
+    run = ["--policy", "policy", "--warm-up", "0", "--num-iterations", "1", "--batch-size", "16"]
+    assert cli.main(["ppo", *task, *run, "--out", "handful"]) == 0
+    printed = capsys.readouterr().out
+    assert "TextGeneration-v0, 1 problems of the train split:" in printed
+    assert "--split train" in printed
+    assert json.loads((inside / "handful" / "summary.json").read_text())["test_split"] == "train"
+
+
 @pytest.mark.parametrize("case", ["fewer iterations", "environment gone"])
 def test_a_refused_resume_leaves_the_run_as_it_was(case, inside, finished, capsys, monkeypatch):
     shutil.copytree("full", case)
