@@ -22,6 +22,7 @@ from textgym.tasks.math import (
 )
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
 from textgym.tasks.preference import TextPreference
+from textgym.tasks.structured import TextStructured
 
 __all__ = [
     "TextCalculator",
@@ -43,6 +44,7 @@ __all__ = [
     "TextProbability",
     "TextPython",
     "TextSequence",
+    "TextStructured",
     "TextUnits",
     "TextWordProblem",
 ]

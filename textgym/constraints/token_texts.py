@@ -1,0 +1,254 @@
+"""The bytes that each token of a tokenizer adds to a text, and a prefix tree of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from textgym.constraints.machine import ByteMachine
+from textgym.tokenizer import CharTokenizer, Tokenizer, Vocabulary
+
+REPLACEMENT = "\ufffd"
+"""What decoding puts where bytes are no UTF-8."""
+
+CHUNK = 64
+"""Tokens decoded together when texts are checked."""
+
+DENSE = 8
+"""A level of a prefix tree is gone through as a whole if one in so many of its nodes is alive."""
+
+Text = bytes | None
+"""What a token adds; None: nothing that can be relied on, so no valid response has it."""
+
+
+class TokenTexts:
+    """What the tokens of a vocabulary add to a text.
+
+    Decoders of the sentencepiece kind drop a space at the beginning of a text, so that a token adds
+    something else there than it does later on.
+
+    Attributes:
+        inside: [V] what each token adds behind another one.
+        at_start: [V] what it adds as the first; the same list where there is no difference.
+        tree, start_tree: prefix trees of both.
+        eos, size: the vocabulary's.
+
+    Raises:
+        ValueError: if the tokenizer decodes in a way that no such texts describe.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.eos, self.size = vocabulary.eos, vocabulary.size
+        usable = ~vocabulary.illegal
+        usable[self.eos] = False
+        ids = np.flatnonzero(usable).tolist()
+        for read in (_characters, _byte_level, _pieces, _in_context):
+            inside = read(vocabulary, ids)
+            if inside is not None:
+                at_start = _without_first_space(vocabulary, inside)
+                if _agree(vocabulary, inside, at_start):
+                    break
+        else:
+            raise ValueError(
+                f"the tokenizer ({type(vocabulary.tokenizer).__name__}) joins the texts of tokens "
+                "in a way that token masks don't know; expected byte-level BPE, sentencepiece, or "
+                "one whose decode() adds the same text for a token wherever it stands"
+            )
+        self.inside, self.at_start = inside, at_start
+        self.tree = self.start_tree = PrefixTree(inside)
+        if at_start is not inside:
+            self.start_tree = PrefixTree(at_start)
+
+
+@lru_cache(maxsize=4)
+def texts_of(tokenizer: Tokenizer, size: int) -> TokenTexts:
+    """The texts of a tokenizer with `size` tokens; the latest 4 tokenizers are kept."""
+    return TokenTexts(Vocabulary(tokenizer))
+
+
+class PrefixTree:
+    """All beginnings of some texts, each a node, numbered level by level; node 0 is the empty one.
+
+    Attributes:
+        node: [V] int64: the node of each text; the number of nodes where it is None.
+        ends: the nodes of texts, sorted.
+    """
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        known = [text or b"" for text in texts]
+        content = np.frombuffer(b"".join(known) or b"\0", dtype=np.uint8)
+        lengths = np.fromiter(map(len, known), np.int64, len(known))
+        starts = np.cumsum(lengths) - lengths
+        node = np.zeros(len(texts), dtype=np.int64)
+        parents, endings, levels = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [0, 1]
+        longer = np.flatnonzero(lengths)
+        while longer.size:
+            keys = node[longer] << 8 | content[starts[longer] + len(parents) - 1]
+            unique, inverse = np.unique(keys, return_inverse=True)
+            parents.append(unique >> 8)
+            endings.append(unique & 255)
+            node[longer] = levels[-1] + inverse
+            levels.append(levels[-1] + len(unique))
+            longer = longer[lengths[longer] > len(parents) - 1]
+        self._levels = list(zip(levels[1:], levels[2:], strict=False))
+        self._parent, self._byte = np.concatenate(parents), np.concatenate(endings)
+        # Children of a node are neighbours, as those of a level are sorted by their parents.
+        size = levels[-1]
+        self._first_child = 1 + np.searchsorted(self._parent[1:], np.arange(size))
+        self._num_children = np.bincount(self._parent[1:], minlength=size)
+        is_none = np.array([text is None for text in texts])
+        self.node, self.ends = np.where(is_none, size, node), np.unique(node[~is_none])
+
+    def walk(self, machine: ByteMachine, state: int) -> np.ndarray:
+        """[num_nodes + 1] int64: the machine's state after each node's bytes; behind them, dead."""
+        jumps, dead = machine.jumps, machine.dead << 8
+        reached = np.full(len(self._parent) + 1, dead)
+        reached[0] = state << 8
+        alive, above = np.zeros(1, dtype=np.int64), 0
+        for low, high in self._levels:
+            # Where much of a level is alive, looking at all of the next is quicker than choosing.
+            is_dense = DENSE * alive.size > low - above
+            children = slice(low, high) if is_dense else self._children(alive)
+            rows = reached.take(self._parent[children])
+            rows |= self._byte[children]
+            states = jumps.take(rows)
+            reached[children] = states
+            alive = np.flatnonzero(states != dead)
+            if not alive.size:
+                break
+            alive, above = alive + low if is_dense else children[alive], low
+        reached >>= 8
+        return reached
+
+    def _children(self, nodes: np.ndarray) -> np.ndarray:
+        counts = self._num_children.take(nodes)
+        ends = counts.cumsum()
+        children = (self._first_child.take(nodes) - ends + counts).repeat(counts)
+        children += np.arange(len(children))
+        return children
+
+
+# ------------------------------------------------------------------ what a token's name says
+
+
+def _characters(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
+    """The built-in tokenizer's: a token is a character."""
+    if not isinstance(vocabulary.tokenizer, CharTokenizer):
+        return None
+    return _by_id(vocabulary, ids, lambda token: vocabulary.decode([token]).encode())
+
+
+def _byte_level(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
+    """GPT-2's: each byte is shown as a character; a token that was added may be plain text."""
+    alphabet = byte_alphabet()
+
+    def read(piece: str) -> bytes:
+        if all(character in alphabet for character in piece):
+            return bytes(alphabet[character] for character in piece)
+        return piece.encode("utf-8", "replace")
+
+    return _by_piece(vocabulary, ids, read)
+
+
+def _pieces(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
+    """Sentencepiece's: a low line is a space, and <0xE2> a byte."""
+
+    def read(piece: str) -> bytes:
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            try:
+                return bytes([int(piece[3:5], 16)])
+            except ValueError:
+                pass
+        return piece.replace("\u2581", " ").encode("utf-8", "replace")
+
+    return _by_piece(vocabulary, ids, read)
+
+
+def _in_context(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
+    """Any other's: what decoding says that a token adds behind another one."""
+    anchor = next((i for i in ids if vocabulary.decode([i]).strip().isalnum()), None)
+    if anchor is None:
+        return None
+    before = vocabulary.decode([anchor])
+
+    def read(token: int) -> Text:
+        text = vocabulary.decode([anchor, token])
+        if not text.startswith(before) or REPLACEMENT in text:
+            return None
+        return text[len(before) :].encode("utf-8", "replace")
+
+    return _by_id(vocabulary, ids, read)
+
+
+def byte_alphabet() -> dict[str, int]:
+    """Character -> byte of GPT-2's alphabet: visible Latin-1 itself, others from U+0100 on."""
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = [byte for byte in range(256) if byte not in visible]
+    shown = {byte: byte for byte in visible} | {byte: 256 + i for i, byte in enumerate(hidden)}
+    return {chr(code): byte for byte, code in shown.items()}
+
+
+def _by_piece(
+    vocabulary: Vocabulary, ids: Sequence[int], read: Callable[[str], Text]
+) -> list[Text] | None:
+    names = getattr(vocabulary.tokenizer, "convert_ids_to_tokens", None)
+    if names is None:
+        return None
+    pieces = dict(zip(ids, names(ids), strict=True))
+    return _by_id(vocabulary, ids, lambda token: pieces[token] and read(pieces[token]))
+
+
+def _by_id(vocabulary: Vocabulary, ids: Sequence[int], read: Callable[[int], Text]) -> list[Text]:
+    """[V] texts; None for a token without one, which would be a free way to say nothing."""
+    texts: list[Text] = [None] * vocabulary.size
+    for token in ids:
+        texts[token] = read(token) or None
+    return texts
+
+
+# ------------------------------------------------------------------ what decoding says
+
+
+def _without_first_space(vocabulary: Vocabulary, inside: list[Text]) -> list[Text]:
+    """What the tokens add at the beginning of a text: the same list, unless a space is dropped."""
+    spaced = [i for i, text in enumerate(inside) if text and text[:1] == b" "]
+    if not any(vocabulary.decode([i])[:1] != " " for i in spaced[:1]):
+        return inside
+    return [text[1:] if text and text[:1] == b" " else text for text in inside]
+
+
+def _agree(vocabulary: Vocabulary, inside: Sequence[Text], at_start: Sequence[Text]) -> bool:
+    """Whether decoding, token by token and in runs with each of them, gives the same texts."""
+    return all(
+        _shown(vocabulary.decode(tokens)) == _shown(text.decode("utf-8", "replace"))
+        for tokens, text in _samples(inside, at_start)
+    )
+
+
+def _samples(inside: Sequence[Text], at_start: Sequence[Text]) -> Iterator[tuple[list[int], bytes]]:
+    """Tokens and their text: each part of a character alone, all others in runs, shuffled."""
+    whole = []
+    for token, text in enumerate(inside):
+        if text is not None and _is_text(text):
+            whole.append(token)
+        elif text is not None:
+            yield [token], at_start[token]
+    order = np.random.Generator(np.random.PCG64(0)).permutation(whole).tolist()
+    for start in range(0, len(order), CHUNK):
+        first, *rest = tokens = order[start : start + CHUNK]
+        yield tokens, b"".join([at_start[first], *(inside[token] for token in rest)])
+
+
+def _is_text(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shown(text: str) -> str:
+    # Decoders differ in how many of these stand for some bytes that are no UTF-8.
+    return text.replace(REPLACEMENT, "")
