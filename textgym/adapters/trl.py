@@ -3,7 +3,7 @@
     task = GRPOTask("TextMath-v0", difficulty="two-digit")
     GRPOTrainer(model, reward_funcs=task.reward, train_dataset=task.dataset(512)).train()
 
-Verified with TRL 1.16. DPOTrainer needs nothing of this: `env.unwrapped.preferences(n)` are rows with
+Verified with TRL 1.16. DPOTrainer needs none of it: `env.unwrapped.preferences(n)` are rows with
 its columns.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from textgym.core import RLEnvironment
 from textgym.mdp import TokenMDP
+from textgym.registration import find_spec
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +39,7 @@ class GRPOTask:
             response costs what it costs in the environment; else it is as if it were not there.
 
     Raises:
-        TypeError: if the id belongs to another kind of environment.
+        ValueError: if the id belongs to another kind of environment.
 
     Attributes:
         environment: a class for `GRPOTrainer(environment_factory=task.environment)`, in which a
@@ -47,6 +48,7 @@ class GRPOTask:
     """
 
     def __init__(self, id: str, **settings: Any) -> None:
+        find_spec(id)
         self.id, self._settings = id, settings
         self._mdps: dict[str, TokenMDP] = {}
         env = self._make("train")
@@ -57,10 +59,7 @@ class GRPOTask:
         self.environment = type(name, (_Dialogue,), {"_task": self, "__doc__": env.task.__doc__})
 
     def _make(self, split: str) -> RLEnvironment:
-        env = gymnasium.make(self.id, split=split, **self._settings).unwrapped
-        if not isinstance(env, RLEnvironment):
-            raise TypeError(f"{self.id} is {type(env).__name__}, expected a textgym environment")
-        return env
+        return gymnasium.make(self.id, split=split, **self._settings).unwrapped
 
     def mdp(self, split: str) -> TokenMDP:
         """The token MDP whose problems the rows of a split number."""
