@@ -6,11 +6,14 @@ A fenced block may have an HTML comment on the line above it:
     <!-- test -->              run this ```bash block whole, not only look at its commands
 
 Blocks run in order in one temporary folder, so that one may use the files of another before it;
-each runs in a process of its own, as a reader may copy any of them alone.
+each runs in a process of its own, as a reader may copy any of them alone. A Python block that needs
+a library of `PEERS` is skipped where that one is not installed.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import os
 import re
 import shlex
@@ -26,6 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 TIME_LIMIT = 300  # seconds a block
 PACKAGES = {"textgym", "agents", "benchmarks"}
+PEERS = {
+    *("mo_gymnasium", "pettingzoo", "ray", "sb3_contrib", "stable_baselines3", "tianshou"),
+    *("torchrl", "trl"),
+}
+"""Other libraries, which no extra of ours but `peers` installs."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,18 @@ def find_commands(script: str) -> list[list[str]]:
                 if rest and rest[0] in PACKAGES:
                     commands.append(rest[:end])
     return commands
+
+
+def missing_peers(script: str) -> list[str]:
+    """The peers that a Python text imports and that are not installed."""
+    names = set()
+    for node in ast.walk(ast.parse(script)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    packages = {name.partition(".")[0] for name in names}
+    return sorted(peer for peer in packages & PEERS if importlib.util.find_spec(peer) is None)
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -125,6 +145,8 @@ def test_block_runs(block, folder):
     if block.language == "bash":
         run(["bash", "-euo", "pipefail", "-c", block.text], folder)
     else:
+        if missing := missing_peers(block.text):
+            pytest.skip(f"{', '.join(missing)} not installed")
         script = folder / f"line_{block.line}.py"
         script.write_text(block.text, encoding="utf-8")
         run([sys.executable, script.name], folder)
@@ -182,3 +204,11 @@ def test_our_commands_are_found_in_a_script():
         ["agents", "ppo", "--env", "TextMath-v0", "--learning_rate=1e-4"],
         ["textgym", "check", "a b"],
     ]
+
+
+def test_only_what_is_not_installed_is_missing(monkeypatch):
+    script = "import trl.trainer\nfrom torchrl.envs import GymEnv\nimport nonsense"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert missing_peers(script) == ["torchrl", "trl"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: "found")
+    assert missing_peers(script) == []
