@@ -44,7 +44,8 @@ def collect_and_learn(make: Callable[[], gym.Env], eps: float) -> tuple[CollectS
     before = [weight.detach().clone() for weight in network.parameters()]
     envs = DummyVectorEnv([make] * NUM_ENVS)
     envs.seed(0)
-    collector = Collector(algorithm, envs, VectorReplayBuffer(2000, NUM_ENVS))
+    buffer = VectorReplayBuffer(2000, NUM_ENVS)
+    collector = Collector(algorithm, envs, buffer, exploration_noise=eps > 0)
     stats = collector.collect(n_episode=20, reset_before_collect=True)
     with policy_within_training_step(policy):
         algorithm.update(buffer=collector.buffer, sample_size=64)
