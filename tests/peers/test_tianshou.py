@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+numba = pytest.importorskip("numba", reason="pip install 'textgym[peers]'")
+numba.config.DISABLE_JIT = True  # before Tianshou loads: compiling takes longer than these tests
 pytest.importorskip("tianshou", reason="pip install 'textgym[peers]'")
 
 from tianshou.algorithm import DQN  # noqa: E402
