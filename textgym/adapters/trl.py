@@ -50,8 +50,8 @@ class GRPOTask:
     def __init__(self, id: str, **settings: Any) -> None:
         find_spec(id)
         self.id, self._settings = id, settings
-        self._mdps: dict[str, TokenMDP] = {}
         env = self._make("train")
+        self._mdps: dict[str, TokenMDP] = {"train": env.mdp}
         self.level = env.difficulty
         self.max_response_tokens = env.mdp.budget
         self.component_weights = dict(env.mdp.rewards)
@@ -176,7 +176,7 @@ class GRPOTask:
 
     def turn(self, text: str) -> str:
         """A turn's text, to the end of its first stop string."""
-        stops = self.mdp("train").task.stop_strings
+        stops = self._mdps["train"].task.stop_strings
         ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
         return text[: min(ends, default=len(text))]
 
