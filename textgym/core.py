@@ -102,7 +102,9 @@ class RLEnvironment(gymnasium.Env):
         self.mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.observation_space, self.action_space = self.mdp.spaces()
         self.details, self.render_mode = details, render_mode
-        self.vector_reward, self.reward_space = vector_reward, self.mdp.scoring.reward_space
+        self.vector_reward = vector_reward
+        # TorchRL reads the rewards' shape off it, so it is there only for vectors.
+        self.reward_space = self.mdp.scoring.reward_space if vector_reward else None
         self._asked, self.curriculum = self.mdp.level_of(difficulty)
         self._illegal = self.mdp.vocabulary.illegal.tolist()
         self._eos = self.mdp.vocabulary.eos

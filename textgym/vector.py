@@ -83,7 +83,8 @@ class TokenVectorEnv(VectorEnv):
         self.mdp = mdp = task if isinstance(task, TokenMDP) else TokenMDP(task, **settings)
         self.num_envs, self.group_size = num_envs, group_size
         self.autoreset_mode, self.details = as_mode(autoreset_mode), details
-        self.vector_reward, self.reward_space = vector_reward, mdp.scoring.reward_space
+        self.vector_reward = vector_reward
+        self.reward_space = mdp.scoring.reward_space if vector_reward else None
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space, self.single_action_space = mdp.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -16,13 +16,6 @@ from torchrl.envs.utils import check_env_specs  # noqa: E402
 
 NUM_STEPS = 12
 
-# TorchRL takes a reward's shape from `reward_space`, wherever there is one.
-scalar = pytest.mark.xfail(
-    getattr(gym.make("TextMath-v0").unwrapped, "reward_space", None) is not None,
-    reason="environments of a scalar reward have a vector's reward_space",
-    strict=True,
-)
-
 
 def make(id: str, *, mo: bool = False, **kwargs):
     return (libs.MOGymEnv if mo else libs.GymEnv)(id, categorical_action_encoding=True, **kwargs)
@@ -55,13 +48,11 @@ def steps(env, actions: np.ndarray) -> list[TensorDict]:
     return found
 
 
-@scalar
 @pytest.mark.parametrize("id", ["TextMath-v0", "TextGuess-v0", "TextMultiObjective-v0"])
 def test_specs_hold_for_a_single_environment(id):
     check_env_specs(make(id))
 
 
-@scalar
 def test_a_rollout_is_what_the_environment_does_with_these_actions():
     actions = digits(NUM_STEPS)
     ours = gym.make("TextMath-v0")
@@ -74,14 +65,12 @@ def test_a_rollout_is_what_the_environment_does_with_these_actions():
             ours.reset()
 
 
-@scalar
 @pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
 @pytest.mark.parametrize("id", ["TextMath-v0", "TextGuess-v0"])
 def test_specs_hold_for_a_native_vector_environment(id, mode):
     check_env_specs(make_vec(id, mode, details=False))
 
 
-@scalar
 def test_a_rollout_with_disabled_autoreset_is_what_single_environments_do():
     actions = digits(NUM_STEPS, 3)
     ours = gym.make_vec("TextMath-v0", num_envs=3, autoreset_mode="Disabled")
@@ -97,7 +86,6 @@ def test_a_rollout_with_disabled_autoreset_is_what_single_environments_do():
             ours.reset(options={"reset_mask": terminations})
 
 
-@scalar
 def test_a_rollout_with_same_step_autoreset_has_the_last_observations():
     """Where infos have one set of keys: TorchRL stacks a reset's and a step's into one."""
     actions = digits(NUM_STEPS, 3)
@@ -143,7 +131,6 @@ def test_vector_rewards_pass_through_a_wrapped_environment():
     assert env.rollout(5)["next", "reward"].shape[-1] == 2
 
 
-@scalar
 def test_the_text_forms_are_non_tensor_data():
     env = libs.GymEnv("TextGuess-v0", text_actions=True, text_observations=True)
     env.set_seed(0)
