@@ -9,16 +9,16 @@ a JSON schema and from a grammar.
 How masks come about: the pattern becomes the smallest automaton over the bytes of UTF-8
 (`machine`, by the derivatives of `expressions`), the tokens' texts become a tree of bytes
 (`token_texts`), and walking the tree through the automaton says where each token leads
-(`automaton`). The states and the tokens between them are a graph, in which the shortest completion
-from each state is known, and so is which tokens a budget still allows.
+(`token_automaton`). States and the tokens between them are a graph, in which the shortest
+completion from each state is known, and so is which tokens a budget still allows.
 """
 
 from __future__ import annotations
 
-from textgym.constraints.automaton import NEVER, TokenAutomaton, automaton
 from textgym.constraints.grammar import grammar_pattern
 from textgym.constraints.json_schema import schema_pattern
 from textgym.constraints.machine import compiled, matches
+from textgym.constraints.token_automaton import NEVER, TokenAutomaton, automaton
 
 __all__ = [
     "NEVER",

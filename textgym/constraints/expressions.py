@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_WORK = 1_000_000
+MAX_WORK = 300_000
 """Expressions looked at, derivatives of one pattern together: some seconds."""
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from textgym.constraints.machine import ByteMachine
-from textgym.tokenizer import CharTokenizer, Tokenizer, Vocabulary
+from textgym.tokenizer import CharTokenizer, Vocabulary
 
 REPLACEMENT = "\ufffd"
 """What decoding puts where bytes are no UTF-8."""
 
-CHUNK = 64
+RUN = 16
 """Tokens decoded together when texts are checked."""
 
 DENSE = 8
@@ -26,8 +27,8 @@ Text = bytes | None
 class TokenTexts:
     """What the tokens of a vocabulary add to a text.
 
-    Decoders of the sentencepiece kind drop a space at the beginning of a text, so that a token adds
-    something else there than it does later on.
+    Decoders of the sentencepiece kind drop spaces of the first token, so that it adds something
+    else than it does later on.
 
     Attributes:
         inside: [V] what each token adds behind another one.
@@ -44,12 +45,9 @@ class TokenTexts:
         usable = ~vocabulary.illegal
         usable[self.eos] = False
         ids = np.flatnonzero(usable).tolist()
-        for read in (_characters, _byte_level, _pieces, _in_context):
-            inside = read(vocabulary, ids)
-            if inside is not None:
-                at_start = _without_first_space(vocabulary, inside)
-                if _agree(vocabulary, inside, at_start):
-                    break
+        for inside, at_start in _readings(vocabulary, ids):
+            if _agree(vocabulary, inside, at_start):
+                break
         else:
             raise ValueError(
                 f"the tokenizer ({type(vocabulary.tokenizer).__name__}) joins the texts of tokens "
@@ -62,10 +60,26 @@ class TokenTexts:
             self.start_tree = PrefixTree(at_start)
 
 
+@dataclass(frozen=True)
+class Key:
+    """What finds the things kept of a vocabulary: its size, and its tokenizer by identity."""
+
+    vocabulary: Vocabulary = field(compare=False)
+    tokenizer: int | type
+    size: int
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> Key:
+        """The key of a vocabulary. While it is kept, no other tokenizer has the same address."""
+        is_built_in = isinstance(vocabulary.tokenizer, CharTokenizer)
+        tokenizer = CharTokenizer if is_built_in else id(vocabulary.tokenizer)
+        return cls(vocabulary, tokenizer, vocabulary.size)
+
+
 @lru_cache(maxsize=4)
-def texts_of(tokenizer: Tokenizer, size: int) -> TokenTexts:
-    """The texts of a tokenizer with `size` tokens; the latest 4 tokenizers are kept."""
-    return TokenTexts(Vocabulary(tokenizer))
+def texts_of(key: Key) -> TokenTexts:
+    """The texts of a vocabulary's tokens; those of the latest 4 are kept."""
+    return TokenTexts(key.vocabulary)
 
 
 class PrefixTree:
@@ -133,6 +147,22 @@ class PrefixTree:
 # ------------------------------------------------------------------ what a token's name says
 
 
+def _readings(
+    vocabulary: Vocabulary, ids: Sequence[int]
+) -> Iterator[tuple[list[Text], list[Text]]]:
+    """What tokens may add inside of a text and at its start, the likeliest first."""
+    for read in (_characters, _byte_level, _pieces):
+        inside = read(vocabulary, ids)
+        if inside is not None:
+            yield inside, inside
+            yield inside, [text and text.removeprefix(b" ") for text in inside]
+            yield inside, [text and text.replace(b" ", b"") for text in inside]
+    anchor = next((i for i in ids if vocabulary.decode([i]).strip().isalnum()), None)
+    if anchor is not None:
+        inside, at_start = (_in_context(vocabulary, ids, before) for before in ([anchor], []))
+        yield inside, inside if at_start == inside else at_start
+
+
 def _characters(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
     """The built-in tokenizer's: a token is a character."""
     if not isinstance(vocabulary.tokenizer, CharTokenizer):
@@ -166,15 +196,12 @@ def _pieces(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
     return _by_piece(vocabulary, ids, read)
 
 
-def _in_context(vocabulary: Vocabulary, ids: Sequence[int]) -> list[Text] | None:
-    """Any other's: what decoding says that a token adds behind another one."""
-    anchor = next((i for i in ids if vocabulary.decode([i]).strip().isalnum()), None)
-    if anchor is None:
-        return None
-    before = vocabulary.decode([anchor])
+def _in_context(vocabulary: Vocabulary, ids: Sequence[int], tokens: Sequence[int]) -> list[Text]:
+    """Any other's: what decoding says that a token adds behind some others."""
+    before = vocabulary.decode(tokens)
 
     def read(token: int) -> Text:
-        text = vocabulary.decode([anchor, token])
+        text = vocabulary.decode([*tokens, token])
         if not text.startswith(before) or REPLACEMENT in text:
             return None
         return text[len(before) :].encode("utf-8", "replace")
@@ -211,14 +238,6 @@ def _by_id(vocabulary: Vocabulary, ids: Sequence[int], read: Callable[[int], Tex
 # ------------------------------------------------------------------ what decoding says
 
 
-def _without_first_space(vocabulary: Vocabulary, inside: list[Text]) -> list[Text]:
-    """What the tokens add at the beginning of a text: the same list, unless a space is dropped."""
-    spaced = [i for i, text in enumerate(inside) if text and text[:1] == b" "]
-    if not any(vocabulary.decode([i])[:1] != " " for i in spaced[:1]):
-        return inside
-    return [text[1:] if text and text[:1] == b" " else text for text in inside]
-
-
 def _agree(vocabulary: Vocabulary, inside: Sequence[Text], at_start: Sequence[Text]) -> bool:
     """Whether decoding, token by token and in runs with each of them, gives the same texts."""
     return all(
@@ -228,17 +247,21 @@ def _agree(vocabulary: Vocabulary, inside: Sequence[Text], at_start: Sequence[Te
 
 
 def _samples(inside: Sequence[Text], at_start: Sequence[Text]) -> Iterator[tuple[list[int], bytes]]:
-    """Tokens and their text: each part of a character alone, all others in runs, shuffled."""
-    whole = []
+    """Tokens and their text: all in runs, shuffled, and alone where decoders may differ."""
+    whole, num_spaced = [], 0
     for token, text in enumerate(inside):
-        if text is not None and _is_text(text):
+        if text is None:
+            continue
+        is_text, num_spaces = _is_text(text), text.count(b" ")
+        num_spaced += num_spaces > 0
+        if is_text:
             whole.append(token)
-        elif text is not None:
-            yield [token], at_start[token]
+        if not is_text or num_spaces > 1 or (num_spaces and num_spaced < RUN):
+            yield [token], at_start[token] or b""
     order = np.random.Generator(np.random.PCG64(0)).permutation(whole).tolist()
-    for start in range(0, len(order), CHUNK):
-        first, *rest = tokens = order[start : start + CHUNK]
-        yield tokens, b"".join([at_start[first], *(inside[token] for token in rest)])
+    for start in range(0, len(order), RUN):
+        first, *rest = tokens = order[start : start + RUN]
+        yield tokens, b"".join([at_start[first] or b"", *(inside[token] for token in rest)])
 
 
 def _is_text(text: bytes) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from textgym.constraints.machine import compiled, steps_to_end
-from textgym.constraints.token_texts import PrefixTree, texts_of
-from textgym.tokenizer import Tokenizer, Vocabulary
+from textgym.constraints.token_texts import Key, PrefixTree, texts_of
+from textgym.tokenizer import Vocabulary
 
 NEVER = int(np.iinfo(np.uint16).max)
 """As a number of tokens: no number is enough."""
@@ -42,7 +42,7 @@ class TokenAutomaton:
     def __init__(self, pattern: str, vocabulary: Vocabulary) -> None:
         self.pattern, self.vocabulary = pattern, vocabulary
         self._machine = machine = compiled(pattern)
-        self._texts = texts = texts_of(vocabulary.tokenizer, vocabulary.size)
+        self._texts = texts = texts_of(Key.of(vocabulary))
         # Where a first token adds another text than behind others, the start is a state of its own.
         self.start = machine.start if texts.at_start is texts.inside else machine.dead
         self._needs: dict[int, np.ndarray] = {}
@@ -55,6 +55,8 @@ class TokenAutomaton:
 
     def advance(self, state: int, tokens: Sequence[int]) -> int:
         """The state after some more tokens; -1 if nothing valid can follow."""
+        if not len(tokens):
+            return state
         texts = self._texts.at_start if state == self._at_start else self._texts.inside
         state = self._in_machine(state)
         for token in tokens:
@@ -140,9 +142,9 @@ class TokenAutomaton:
 
 def automaton(pattern: str, vocabulary: Vocabulary) -> TokenAutomaton:
     """The automaton of a pattern over a vocabulary; the latest 64 are kept."""
-    return _kept(pattern, vocabulary.tokenizer, vocabulary.size)
+    return _kept(pattern, Key.of(vocabulary))
 
 
 @lru_cache(maxsize=64)
-def _kept(pattern: str, tokenizer: Tokenizer, size: int) -> TokenAutomaton:
-    return TokenAutomaton(pattern, Vocabulary(tokenizer))
+def _kept(pattern: str, key: Key) -> TokenAutomaton:
+    return TokenAutomaton(pattern, key.vocabulary)
