@@ -62,8 +62,11 @@ def test_masks_allow_exactly_what_can_be_completed(kind: str) -> None:
             for i, token in enumerate(response):
                 found = needed.setdefault(response[:i], {})
                 found[token] = min(found.get(token, LENGTH), len(response) - i)
+        if not valid:  # "word piece" cannot end in a space
+            with pytest.raises(ValueError, match="no text that matches it can be written"):
+                TokenAutomaton(pattern, vocabulary)
+            continue
         found = TokenAutomaton(pattern, vocabulary)
-        assert valid, pattern
         for beginning, tokens in needed.items():
             state = found.advance(found.start, beginning)
             assert found.accepts(state) == (vocabulary.eos in tokens)
