@@ -22,6 +22,13 @@ from textgym.tasks.math import (
 )
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
 from textgym.tasks.preference import TextPreference
+from textgym.tasks.probes import (
+    TextProbeConstant,
+    TextProbeDelay,
+    TextProbeDiscount,
+    TextProbeExplore,
+    TextProbePrompt,
+)
 from textgym.tasks.structured import TextStructured
 
 __all__ = [
@@ -42,6 +49,11 @@ __all__ = [
     "TextPolynomial",
     "TextPreference",
     "TextProbability",
+    "TextProbeConstant",
+    "TextProbeDelay",
+    "TextProbeDiscount",
+    "TextProbeExplore",
+    "TextProbePrompt",
     "TextPython",
     "TextSequence",
     "TextStructured",
