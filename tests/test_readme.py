@@ -33,7 +33,10 @@ PEERS = {
     *("mo_gymnasium", "pettingzoo", "ray", "sb3_contrib", "stable_baselines3", "tianshou"),
     *("torchrl", "trl"),
 }
-"""Other libraries, which no extra of ours but `peers` installs."""
+"""Other libraries, which the extra `peers` installs."""
+
+OURS = {"textgym.games": "pettingzoo"}
+"""Ours that README imports and that needs a peer."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def missing_peers(script: str) -> list[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
-    packages = {name.partition(".")[0] for name in names}
+    packages = {OURS.get(name) or name.partition(".")[0] for name in names}
     return sorted(peer for peer in packages & PEERS if importlib.util.find_spec(peer) is None)
 
 
