@@ -9,6 +9,7 @@ NAMES = {
     "speed": "environment steps per second",
     "grading": "graders of mathematics, ours and others, on one corpus",
     "sandbox": "attacks on code graders that succeed, verdicts per second, lateness, leaks",
+    "masks": "action masks of TextStructured, cold and warm, beside llguidance's",
     "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
 }
 

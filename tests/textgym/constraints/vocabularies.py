@@ -22,9 +22,11 @@ def shown(data: bytes) -> str:
 
 def byte_level(texts: Iterable[bytes]) -> Any:
     """GPT-2's kind: a token is any string of bytes."""
-    from tokenizers import decoders
+    from tokenizers import decoders, pre_tokenizers
 
-    return _hugging_face([shown(text) for text in texts], decoders.ByteLevel())
+    tokenizer = _hugging_face([shown(text) for text in texts], decoders.ByteLevel())
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer
 
 
 def byte_fallback(pieces: Iterable[str]) -> Any:
