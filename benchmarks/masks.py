@@ -20,6 +20,7 @@ characters, they allow one way to write them.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import platform
@@ -134,7 +135,8 @@ def measure(tokenizer: Tokenizer, episodes: int) -> Iterator[dict[str, Any]]:
         ours = {"library": "textgym", "level": level, "texts_seconds": round(texts_seconds, 3)}
         yield {**ours, **_ours(patterns, vocabulary)}
         if importlib.util.find_spec("llguidance") and not isinstance(tokenizer, CharTokenizer):
-            yield {"library": "llguidance", "level": level, **_llguidance(patterns, tokenizer)}
+            theirs = {"library": "llguidance", "version": importlib.metadata.version("llguidance")}
+            yield {**theirs, "level": level, **_llguidance(patterns, tokenizer)}
 
 
 def _ours(patterns: Sequence[str], vocabulary: Vocabulary) -> dict[str, Any]:

@@ -7,8 +7,8 @@ inside, and the flag i are not. `schema_pattern` and `grammar_pattern` make such
 a JSON schema and from a grammar.
 
 How masks come about: the pattern becomes the smallest automaton over the bytes of UTF-8
-(`machine`, by the derivatives of `expressions`), the tokens' texts become a tree of bytes
-(`token_texts`), and walking the tree through the automaton says where each token leads
+(`machine`, by the derivatives of `expressions`), the tokens' texts (`token_texts`) become a tree of
+bytes (`prefix_tree`), and walking the tree through the automaton says where each token leads
 (`token_automaton`). States and the tokens between them are a graph, in which the shortest
 completion from each state is known, and so is which tokens a budget still allows.
 """

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_WORK = 300_000
-"""Expressions looked at, derivatives of one pattern together: some seconds."""
+MAX_WORK = 1_000_000
+"""Expressions looked at for one pattern: a second or two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +126,8 @@ class Expressions:
 
     def _derive(self, of: Expression, byte: int) -> Expression:
         if of.kind == "either":
-            return self.either([self.derivative(part, byte) for part in of.parts[0]])
+            parts = [part for part in of.parts[0] if part.first >> byte & 1]
+            return self.either([self.derivative(part, byte) for part in parts])
         if of.kind == "then":
             first, second = of.parts
             rest = self.then(self.derivative(first, byte), second)

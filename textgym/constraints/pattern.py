@@ -94,11 +94,21 @@ class _Reader:
         return self._make.sequence(parts)
 
     def _characters(self, ranges: Ranges) -> Expression:
+        return self._any_of(list(byte_sequences(ranges)))
+
+    def _any_of(self, sequences: Sequence[Sequence[tuple[int, int]]]) -> Expression:
+        """Any of some sequences of byte ranges, as a tree: there may be a thousand of them."""
         make = self._make
-        return make.either(
-            make.sequence(make.byte(_bits(low, high)) for low, high in sequence)
-            for sequence in byte_sequences(ranges)
-        )
+        if sequences == [()]:
+            return make.empty
+        rests: dict[tuple[int, int], list[Any]] = {}
+        for first, *rest in sequences:
+            rests.setdefault(first, []).append(tuple(rest))
+        masks: dict[Expression, int] = {}  # what may follow -> the first bytes that it follows
+        for (low, high), following in rests.items():
+            rest = self._any_of(following)
+            masks[rest] = masks.get(rest, 0) | (1 << high + 1) - (1 << low)
+        return make.either(make.then(make.byte(mask), rest) for rest, mask in masks.items())
 
     def _any(self, value: None, flags: int) -> Expression:
         return self._characters(complement(() if flags & re.DOTALL else ((NEWLINE, NEWLINE),)))
@@ -135,7 +145,3 @@ def _members(items: Sequence[tuple[Any, Any]], flags: int) -> Ranges:
             ranges += complement(found) if negated == "NOT" else found
     found = union(ranges)
     return complement(found) if items[0][0] is sre.NEGATE else found
-
-
-def _bits(low: int, high: int) -> int:
-    return (1 << high + 1) - (1 << low)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from textgym.constraints.machine import compiled, steps_to_end
-from textgym.constraints.token_texts import Key, PrefixTree, texts_of
+from textgym.constraints.prefix_tree import PrefixTree
+from textgym.constraints.token_texts import Key, texts_of
 from textgym.tokenizer import Vocabulary
 
 NEVER = int(np.iinfo(np.uint16).max)
@@ -141,10 +142,10 @@ class TokenAutomaton:
 
 
 def automaton(pattern: str, vocabulary: Vocabulary) -> TokenAutomaton:
-    """The automaton of a pattern over a vocabulary; the latest 64 are kept."""
+    """The automaton of a pattern over a vocabulary; the latest 32 are kept."""
     return _kept(pattern, Key.of(vocabulary))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _kept(pattern: str, key: Key) -> TokenAutomaton:
     return TokenAutomaton(pattern, key.vocabulary)

@@ -32,7 +32,7 @@ class TextStructured(Task):
     The prompt has some facts and states the form in which to write them:
 
         Write 7 March 2021 as year, month and day, in the form [0-9]{4}-[0-9]{2}-[0-9]{2}:
-        Ada is 36 and lives in Rome. As JSON {"name":text,"age":0..120,"city":text}:
+        Ada is 36 and lives in Rome. As JSON {"name":text(1..12),"age":0..120,"city":text(1..12)}:
 
     The answers are `2021-03-07` and `{"name":"Ada","age":36,"city":"Rome"}`. With `pattern`,
     `schema` or `grammar`, the form is the user's, and so are the prompts:
@@ -45,13 +45,13 @@ class TextStructured(Task):
     see `textgym.constraints`. A policy under these masks, even a random one, never leaves the form.
     Without them, any token may be chosen.
 
-    The budget is 192 tokens, eos included; references have at most 150 characters. For a form of
+    The budget is 192 tokens, eos included; references have at most 130 characters. For a form of
     one's own it is 32, or twice the shortest text in that form if that is more; see
     `max_response_tokens`.
 
     ## Observation Space
     `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. A prompt of the table
-    has at most 260 characters.
+    has at most 180 characters.
 
     ## Starting State
     Facts of the level at random, or one of the prompts.
@@ -69,6 +69,9 @@ class TextStructured(Task):
     ## Episode End
     The episode terminates with eos or when the budget is spent. A response cut off there is graded
     as it stands. It is never truncated.
+
+    ## Information
+    That of `textgym.RLEnvironment`.
 
     ## Arguments
     `difficulty`: a level of the table, the first one unless told otherwise.
