@@ -197,6 +197,30 @@ def test_special_tokens_cost_what_they_cost_in_the_environment():
         assert task.reward([answer], completion_ids=[ids[0][1:]], **columns) == [1.0]
 
 
+def test_a_special_token_behind_a_stop_string_costs_nothing():
+    tokenizer = make_tokenizer()
+    task, env = GRPOTask("TextBroken-trl-v0", tokenizer=tokenizer), gym.make("TextBroken-trl-v0")
+    columns, special = columns_of(task.dataset(1)), [tokenizer.pad_token_id]
+    for ids, expected in (
+        (tokenizer.encode("yes!") + special, 1.0),
+        (tokenizer.encode("yes") + special + tokenizer.encode("!"), 0.0),
+    ):
+        env.reset(seed=0)
+        result = next(result for result in map(env.step, ids) if result[2])
+        assert result[1] == expected
+        assert task.reward(["yes!"], completion_ids=[ids], **columns) == [expected]
+
+
+def test_an_id_beyond_the_tokenizer_is_illegal():
+    """Models pad their embeddings: Qwen2.5 has hundreds of ids more than its tokenizer."""
+    tokenizer = make_tokenizer()
+    task = GRPOTask("TextMath-v0", tokenizer=tokenizer)
+    bank = task.mdp("train").bank
+    answer = bank.problem(bank.num_problems * task.level).answer
+    ids = [*tokenizer.encode(answer), len(tokenizer) + 7]
+    assert task.reward([answer], completion_ids=[ids], **columns_of(task.dataset(1))) == [0.0]
+
+
 def test_messages_may_have_parts_or_no_content():
     task = GRPOTask("TextMath-v0")
     columns = columns_of(task.dataset(3))
@@ -209,8 +233,8 @@ def test_messages_may_have_parts_or_no_content():
     assert task.reward(completions, **columns) == task.reward(["12", "", ""], **columns)
 
 
-@pytest.mark.parametrize("n", [0, -1, 10**9])
-def test_too_many_rows_are_refused(n):
+@pytest.mark.parametrize("n", [0, -1, 10**9, True, 2.5, "3", None])
+def test_a_number_of_rows_that_there_is_not_is_refused(n):
     with pytest.raises(ValueError, match="n is .*, expected 1 to"):
         GRPOTask("TextMath-v0").dataset(n)
 
@@ -218,6 +242,8 @@ def test_too_many_rows_are_refused(n):
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="is no text task"):
         GRPOTask("CartPole-v1")
+    with pytest.raises(ValueError, match="difficulty is 'adaptive'"):
+        GRPOTask("TextMath-v0", difficulty="adaptive")
     with pytest.raises(TypeError, match="split"):
         GRPOTask("TextMath-v0", split="test")
     with pytest.raises(ValueError, match="messages=True"):

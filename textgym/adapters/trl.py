@@ -18,6 +18,7 @@ import numpy as np
 from textgym.core import RLEnvironment
 from textgym.mdp import TokenMDP
 from textgym.registration import find_spec
+from textgym.task import as_index
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,7 +40,8 @@ class GRPOTask:
             response costs what it costs in the environment; else it is as if it were not there.
 
     Raises:
-        ValueError: if the id belongs to another kind of environment.
+        ValueError: if the id belongs to another kind of environment, or the difficulty is adaptive:
+            a data set's rows are chosen before there is a policy to adapt to.
 
     Attributes:
         environment: a class for `GRPOTrainer(environment_factory=task.environment)`, in which a
@@ -51,6 +53,8 @@ class GRPOTask:
         find_spec(id)
         self.id, self._settings = id, settings
         env = self._make("train")
+        if env.curriculum is not None:
+            raise ValueError("difficulty is 'adaptive', expected a level: a data set cannot adapt")
         self._mdps: dict[str, TokenMDP] = {"train": env.mdp}
         self.level = env.difficulty
         self.max_response_tokens = env.mdp.budget
@@ -87,7 +91,7 @@ class GRPOTask:
         from datasets import Dataset
 
         bank, row = self.mdp(split).bank, self.mdp(split).row
-        if not 1 <= n <= bank.num_at(self.level):
+        if not 1 <= (as_index(n) or 0) <= bank.num_at(self.level):
             raise ValueError(f"n is {n!r}, expected 1 to {bank.num_at(self.level)}, all of {split}")
         if system and not messages:
             raise ValueError("a system message needs a conversation: give messages=True too")
@@ -163,10 +167,23 @@ class GRPOTask:
                 values = np.array(verdict.values)
                 weights = mdp.scoring.weights(mdp.bank.problem(row))
                 if "tokenizer" in self._settings and completion_ids is not None:
-                    if mdp.vocabulary.illegal[list(completion_ids[i])].any():
+                    if self._is_illegal(completion_ids[i]):
                         values = mdp.scoring.after_illegal(values, weights)
                 graded[i] = values, weights
         return graded
+
+    def _is_illegal(self, tokens: Sequence[int]) -> bool:
+        """Whether a token that is no text comes before a stop string does.
+
+        Some models have more ids than their tokenizer: those mean nothing either.
+        """
+        mdp = self._mdps["train"]
+        illegal, stops = mdp.vocabulary.illegal, mdp.task.stop_strings
+        for place, token in enumerate(tokens):
+            if token >= len(illegal) or illegal[token]:
+                before = mdp.vocabulary.decode(list(tokens[:place]))
+                return not any(stop in before for stop in stops)
+        return False
 
     def _turns(self, completion: Completion) -> list[str]:
         if isinstance(completion, str):
