@@ -101,7 +101,7 @@ def test_labels_are_asked_for_and_counted(tmp_path: Path, capsys, monkeypatch) -
     [
         ("none.jsonl", "labels.jsonl", "there is no file or folder"),
         ("pairs.jsonl", "pairs.jsonl", "pairs.jsonl:1 is no label"),
-        ("pairs.jsonl", "no/labels.jsonl", "No such file or directory"),
+        ("pairs.jsonl", "no/labels.jsonl", "there is no folder"),
     ],
 )
 def test_labels_that_cannot_be(tmp_path, capsys, monkeypatch, pairs, out, message) -> None:
@@ -164,6 +164,15 @@ def test_progress_is_shown_on_a_terminal_once_it_takes_long(monkeypatch) -> None
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(terminal.time, "monotonic", lambda: 0.0)
     assert list(with_progress("abcd", 4, "pairs")) and sys.stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("form", ["text_actions", "vector_reward"])
+def test_commands_play_any_form_of_an_id(tmp_path: Path, capsys, monkeypatch, form: str) -> None:
+    arguments = ["mo-TextConcise-v0", "--seed", "0", "--set", f"{form}=true"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
+    assert main(["play", *arguments, "--episodes", "1"]) == 0
+    assert "reward 0 (correct 0, brief 0)" in capsys.readouterr().out
+    assert main(["preferences", *arguments, "--n", "1", "--out", str(tmp_path / "a")]) == 0
 
 
 def test_play_takes_keywords_too(capsys, monkeypatch) -> None:

@@ -84,7 +84,7 @@ def find(id: str) -> EnvSpec:
 
 def open_environment(options: argparse.Namespace) -> RLEnvironment:
     """The environment that the arguments of `add_environment` name."""
-    keywords = {**find(options.id).kwargs, "split": options.split, **dict(options.set)}
+    keywords = {**find(options.id).kwargs, "split": options.split, **dict(options.set), **PLAIN}
     if options.difficulty is not None:
         level = options.difficulty
         keywords["difficulty"] = int(level) if level.isdecimal() else level
@@ -93,6 +93,9 @@ def open_environment(options: argparse.Namespace) -> RLEnvironment:
     except EXPECTED as error:
         raise UserError(one_line(error)) from None
 
+
+PLAIN = {"details": True, "vector_reward": False, "text_actions": False, "text_observations": False}
+"""The form in which commands play an environment, whichever form its id or the user asks for."""
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, SandboxUnavailable, gymnasium.error.Error)
 """What is raised for an argument that makes no sense here."""
