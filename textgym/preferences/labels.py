@@ -35,10 +35,15 @@ class LabelFile:
 
     Raises:
         ValueError: if the file holds anything but labels; the message names the line.
+        FileNotFoundError: if there is no folder for it: before anybody is asked.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {self.path.parent} to write {self.path.name} to"
+            )
         self.labels: dict[tuple[str, str, str], Label] = {}
         lines = self.path.read_bytes().splitlines() if self.path.exists() else []
         for number, line in enumerate(lines, start=1):
@@ -50,7 +55,7 @@ class LabelFile:
         try:
             row = json.loads(line)
             label, pair = row["label"], (row["prompt"], row["a"], row["b"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             label = None
         if label not in ("a", "b", "tie", "skip") or not all(isinstance(t, str) for t in pair):
             raise ValueError(

@@ -102,7 +102,8 @@ def test_a_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ['{"prompt": "x"', "{}", "7", '{"prompt":1,"a":"","b":"","label":"a"}', "\udcff"]
+    "line",
+    ['{"prompt": "x"', "{}", "7", '{"prompt":1,"a":"","b":"","label":"a"}', "\udcff", "[" * 10**5],
 )
 def test_what_is_no_file_of_labels_is_left_alone(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.jsonl").write_text(line + "\n", errors="surrogateescape")
