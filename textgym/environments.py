@@ -10,6 +10,7 @@ import gymnasium
 from textgym.core import RLEnvironment
 from textgym.preferences import PreferenceFunction
 from textgym.rewards import AnyReward, load_reward
+from textgym.task import as_index
 from textgym.tasks.generation import ScoredObjectives, TextGeneration
 from textgym.tasks.generation.scored import Prompts
 from textgym.tasks.preference import TextPreference
@@ -60,7 +61,9 @@ class TextGenerationEnv(RLEnvironment):
         task = TextGeneration(
             prompts, reward_fn, fields=fields, subset=subset, stop_sequences=stop_sequences
         )
-        super().__init__(task, tokenizer=tokenizer, max_response_tokens=max_length, **settings)
+        super().__init__(
+            task, tokenizer=tokenizer, max_response_tokens=_budget(max_length), **settings
+        )
 
 
 class MultiObjectiveRewardEnv(RLEnvironment):
@@ -119,7 +122,9 @@ class MultiObjectiveRewardEnv(RLEnvironment):
             subset=subset,
             stop_sequences=stop_sequences,
         )
-        super().__init__(task, tokenizer=tokenizer, max_response_tokens=max_length, **settings)
+        super().__init__(
+            task, tokenizer=tokenizer, max_response_tokens=_budget(max_length), **settings
+        )
 
 
 class PreferenceComparisonEnv(RLEnvironment):
@@ -203,3 +208,9 @@ def create_math_problem_env(tokenizer: str | Tokenizer = "char", **settings: Any
             `dataset`, `answer_format`, `reward_weights`, ...; see `textgym.tasks.TextMath`.
     """
     return gymnasium.make("TextMath-v0", tokenizer=tokenizer, **settings)
+
+
+def _budget(max_length: int | None) -> int | None:
+    if max_length is not None and not as_index(max_length):
+        raise ValueError(f"max_length is {max_length!r}, expected None or an integer of at least 1")
+    return max_length

@@ -96,9 +96,9 @@ def test_arguments_that_do_not_fit_together_are_refused():
         TextGenerationEnv("char", subset="main")
     with pytest.raises(TypeError, match="stop_sequences is 3, expected a list of texts"):
         TextGenerationEnv("char", HELLO, num_vowels, stop_sequences=3)
-    with pytest.raises(ValueError, match="stop_strings has '', expected texts"):
+    with pytest.raises(ValueError, match="stop_sequences has '', expected texts"):
         TextGenerationEnv("char", HELLO, num_vowels, stop_sequences=["."] + [""])
-    with pytest.raises(ValueError, match="max_response_tokens is 0, expected an integer"):
+    with pytest.raises(ValueError, match="max_length is 0, expected None or an integer"):
         TextGenerationEnv("char", HELLO, num_vowels, max_length=0)
     with pytest.raises(ValueError, match="reward_fn is 'nope', expected a function or one of"):
         TextGenerationEnv("char", HELLO, "nope")
@@ -258,12 +258,14 @@ def test_weights_are_even_unless_given_and_given_for_all():
     for weights in ({"a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}, [1.0, 1.0]):
         with pytest.raises(ValueError, match=r"reward_weights is .* each of \['a', 'b'\]"):
             MultiObjectiveRewardEnv("char", HELLO, {"a": num_vowels, "b": "distinct"}, weights)
-    with pytest.raises(ValueError, match=r"rewards\['a'\] is nan, expected a finite weight"):
+    with pytest.raises(ValueError, match=r"reward_weights\['a'\] is nan, expected a finite weight"):
         MultiObjectiveRewardEnv("char", HELLO, {"a": num_vowels}, {"a": math.nan})
     with pytest.raises(TypeError, match="reward_components is {}, expected a mapping of names"):
         MultiObjectiveRewardEnv("char", HELLO, {})
     with pytest.raises(ValueError, match=r"reward_components\['a'\] is 'nope', expected"):
         MultiObjectiveRewardEnv("char", HELLO, {"a": "nope"})
+    with pytest.raises(TypeError, match="prompts is None, expected a list of texts"):
+        MultiObjectiveRewardEnv("char", None, {"a": num_vowels})
     with pytest.raises(ValueError, match="rewards has the component 3, expected a name"):
         MultiObjectiveRewardEnv("char", HELLO, {3: num_vowels})
 

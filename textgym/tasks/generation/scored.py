@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from textgym.attributes import check_weight
 from textgym.data_sets import Layout, load_rows
 from textgym.rewards import Score, check_reward, range_of, score_many
 from textgym.task import SPLITS, Grade, Problem, Task
@@ -32,7 +33,8 @@ class ScoredTexts(Task):
 
     Args:
         prompts: a list of texts; a mapping from splits to such lists; a file, a folder or the name
-            of a data set (see `textgym.data_sets.load_rows`); None: a subclass draws them.
+            of a data set (see `textgym.data_sets.load_rows`); None: a subclass draws them, by a
+            `sample` of its own.
         rewards: component -> reward function; see `textgym.rewards`.
         weights: component -> weight.
         fields: `{"prompt": COLUMN}`, where a data set's column of prompts is called otherwise.
@@ -61,10 +63,13 @@ class ScoredTexts(Task):
             raise ValueError(
                 f"reward_weights is {weights!r}, expected a weight for each of {list(rewards)}"
             )
+        for name, weight in weights.items():
+            check_weight("reward_weights", name, weight)
         self._functions, self.rewards = dict(rewards), {name: weights[name] for name in rewards}
         self.component_ranges = {name: range_of(function) for name, function in rewards.items()}
         self.stop_strings = as_stops(stop_sequences)
-        self._problems = None if prompts is None else read_prompts(prompts, fields, subset)
+        draws = prompts is None and type(self).sample is not ScoredTexts.sample
+        self._problems = None if draws else read_prompts(prompts, fields, subset)
 
     def sample(self, rng: np.random.Generator, *difficulty: str) -> Problem:
         """Draw one of the prompts."""
@@ -105,6 +110,9 @@ def as_stops(stop_sequences: Sequence[str]) -> tuple[str, ...]:
         return (stop_sequences,)
     if not isinstance(stop_sequences, Sequence):
         raise TypeError(f"stop_sequences is {stop_sequences!r}, expected a list of texts")
+    for stop in stop_sequences:
+        if not isinstance(stop, str) or not stop:
+            raise ValueError(f"stop_sequences has {stop!r}, expected texts that are not empty")
     return tuple(stop_sequences)
 
 

@@ -73,6 +73,12 @@ def _given(pairs: Sequence[Preference]) -> list[tuple[Preference, str]]:
     for i, pair in enumerate(pairs):
         if not isinstance(pair, Preference):
             raise TypeError(f"dataset[{i}] is {pair!r:.80}, expected a Preference")
+        if not all(isinstance(text, str) for text in (pair.prompt, pair.chosen, pair.rejected)):
+            raise TypeError(f"dataset[{i}] is {pair!r:.80}, expected three texts")
+        if not pair.prompt or pair.chosen == pair.rejected:
+            raise ValueError(
+                f"dataset[{i}] is {pair!r:.80}, expected a prompt and two different responses"
+            )
     return [(pair, "") for pair in pairs]
 
 
