@@ -1,4 +1,4 @@
-"""What an environment is given, checked where it enters: seeds, problems, masks, modes."""
+"""What an environment is given, checked where it enters: seeds, problems, masks, flags."""
 
 from __future__ import annotations
 
@@ -88,3 +88,14 @@ def as_mode(mode: AutoresetMode | str) -> AutoresetMode:
     except ValueError:
         known = [member.value for member in AutoresetMode]
         raise ValueError(f"autoreset_mode is {mode!r}, expected one of {known}") from None
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        TypeError: which names it.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}, expected True or False")

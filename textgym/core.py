@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from textgym.arguments import as_seed
+from textgym.arguments import as_seed, check_flags
 from textgym.bank import hash64
 from textgym.curriculum import Curriculum
 from textgym.masks import MaskCursor
@@ -94,6 +94,7 @@ class RLEnvironment(gymnasium.Env):
         if render_mode not in (None, "ansi"):
             # TypeError: Stable-Baselines3 asks for "rgb_array" and, refused so, for nothing.
             raise TypeError(f"render_mode is {render_mode!r}, expected None or 'ansi'")
+        check_flags(details=details, vector_reward=vector_reward)
         if isinstance(task, TokenMDP) and settings:
             raise TypeError(
                 f"got {sorted(settings)}: these are for a vector environment, or for the TokenMDP, "

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from textgym.arguments import check_flags
 from textgym.core import RLEnvironment
 from textgym.mdp import TokenMDP
 from textgym.task import Task
@@ -88,7 +89,7 @@ def make_env(
         text_observations: whether an observation is the text so far.
         **kwargs: see above.
     """
-    _check_flags(text_actions=text_actions, text_observations=text_observations)
+    check_flags(text_actions=text_actions, text_observations=text_observations)
     mdp, options = _shared_mdp(task, kwargs)
     env: gymnasium.Env = RLEnvironment(mdp, **options)
     if text_actions:
@@ -114,17 +115,11 @@ def make_vector_env(
         **kwargs: see above.
     """
     forms = {"text_actions": text_actions, "text_observations": text_observations}
-    _check_flags(**forms)
+    check_flags(**forms)
     mdp, options = _shared_mdp(task, kwargs)
     if text_actions or text_observations:
         return TextVectorEnv(mdp, num_envs, **forms, **options)
     return TokenVectorEnv(mdp, num_envs, **options)
-
-
-def _check_flags(**flags: Any) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}, expected True or False")
 
 
 def task_specs() -> list[EnvSpec]:

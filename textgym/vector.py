@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.arguments import as_mask, as_mode, as_problems, as_seeds
+from textgym.arguments import as_mask, as_mode, as_problems, as_seeds, check_flags
 from textgym.bank import hash64
 from textgym.curriculum import Curriculum
 from textgym.endings import Endings
@@ -75,6 +75,7 @@ class TokenVectorEnv(VectorEnv):
                 f"num_envs={num_envs!r} and group_size={group_size!r}: expected integers of at "
                 "least 1, and num_envs a multiple of group_size"
             )
+        check_flags(details=details, vector_reward=vector_reward)
         if isinstance(task, TokenMDP) and settings:
             raise TypeError(
                 f"got {sorted(settings)}: these are for a single environment, or for the TokenMDP, "

@@ -245,6 +245,8 @@ def test_an_id_may_be_registered_in_its_text_form() -> None:
         (lambda: TextObservation(gym.make("CartPole-v1")), "expected an environment whose obs"),
         (lambda: TextObservation(TextObservation(RLEnvironment(Echo()))), "whose observations are"),
         (lambda: gym.make("TextMath-v0", text_actions="yes"), "text_actions is 'yes', expected T"),
+        (lambda: gym.make("TextMath-v0", vector_reward="no"), "vector_reward is 'no', expected T"),
+        (lambda: gym.make_vec("TextMath-v0", details=1), "details is 1, expected True or False"),
         (
             lambda: gym.make_vec("TextMath-v0", 2, text_observations=1),
             "text_observations is 1, exp",
