@@ -294,6 +294,7 @@ PROMPT = "Write a sentence of 6 words, with the words moon and rises in it: "
     [
         ("The moon rises past the mill.", 1),
         ("The moon stays past the mill.", 1 / 2),
+        ("rises moon w x y z", 1),  # no sentence
         ("the moon rises", 1 / 4),  # three words too few of four
         ("the moon rises and the moon rises", 3 / 4 * 4 / 6),  # one too many; two pairs twice
         ("moon moon moon moon moon rises", 1 * 2 / 5),

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_which_response_comes_first_says_nothing() -> None:
     num = 2000
     count = sum(problem.answer == "A" for problem in draw(TextPreference(), num))
     assert abs(count - num / 2) < 3 * math.sqrt(num) / 2
+
+
+def test_without_the_request_a_judge_sees_less_than_three_quarters() -> None:
+    def seen(problem: textgym.Problem) -> tuple[int, int, int]:
+        first, second = (line[3:].split(", ") for line in problem.prompt.rsplit("\n", 3)[1:3])
+        return len(first), len(second), len({*first} & {*second})
+
+    problems = draw(TextPreference(), 6000, "menu")
+    votes = Counter()
+    for problem in problems[:4500]:
+        votes[seen(problem)] += 1 if problem.answer == "A" else -1
+    right = [(votes[seen(problem)] > 0) == (problem.answer == "A") for problem in problems[4500:]]
+    assert 0.66 < np.mean(right) < 0.75
 
 
 @pytest.mark.parametrize(("noise", "beta"), [(0.2, None), (0.1, 4.0), (0.0, 1.0)])

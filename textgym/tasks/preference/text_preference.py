@@ -90,7 +90,9 @@ class TextPreference(Task):
     ## Rewards
     * judge: `correct`, 1 if the response is the letter of the preferred response. The label is the
       truth unless `noise` or `beta` is given; then it is drawn from P, and no policy is right more
-      often than `best_accuracy(level)` says: 1 - noise if beta is inf. Guessing gives 0.5.
+      often than `best_accuracy(level)` says: 1 - noise if beta is inf. Guessing gives 0.5, the
+      longer response up to 0.66, and all that can be seen without the request (how many items, how
+      many of them in both, in what order) 0.71 to 0.76, at the level sort 0.81.
     * duel: `preferred`, the probability P that the response is preferred to the reference's: no
       coin is tossed. A perfect response earns P = sigmoid(beta / 2), 0.881, an empty one 0.119.
     * pair: `preferred`, the mean of that over the responses. Nothing is earned by a bad first
