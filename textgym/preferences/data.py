@@ -38,6 +38,7 @@ def load_preferences(
     | UltraFeedback, binarized | prompt, chosen, rejected | the latter two are lists of messages |
     | UltraFeedback | instruction, completions | responses with scores: the best and the worst |
     | Anthropic HH | chosen, rejected | whole dialogues, `\n\nHuman: ...\n\nAssistant: ...` |
+    | TRL, prompt inside | chosen, rejected | whole dialogues as lists of messages |
     | labels | prompt, a, b, label | what `python -m textgym label` writes |
 
     A message is {"role": ..., "content": ...}. The last message is the response, those before it
@@ -129,6 +130,14 @@ def _dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
     return tuple((message["role"], read_text(message["content"], where)) for message in value)
 
 
+def _whole_dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
+    """The same where the prompt is in it, so that no text is empty."""
+    found = _dialogue(value, where)
+    if isinstance(found, str) and not found.strip():
+        raise ValueError(f"{where} is empty, expected a dialogue")
+    return found
+
+
 def _completions(value: Any, where: str) -> list[tuple[float, str]]:
     """Scores and responses, at least one."""
     if not isinstance(value, list | tuple) or not value:
@@ -173,6 +182,7 @@ LAYOUTS = (
         "Anthropic HH",
         chosen="chosen",
         rejected="rejected",
+        read={"chosen": _whole_dialogue, "rejected": _whole_dialogue},
         key=("chosen", "rejected"),
     ),
 )
@@ -197,7 +207,7 @@ def _pair(row: Row) -> Preference:
 
 def _prompt_and_response(row: Row, side: str) -> tuple[str, str]:
     """The two texts that one side of a row stands for."""
-    prompt, response = row["prompt"], row[side]
+    prompt, response = row.get("prompt", ""), row[side]
     if isinstance(response, str):
         return prompt if isinstance(prompt, str) else _as_text(prompt), response
     *before, (role, content) = response
@@ -219,6 +229,8 @@ def _as_text(messages: Sequence[Message]) -> str:
 
 def _dialogues(row: Row) -> Preference:
     chosen, rejected = row["chosen"], row["rejected"]
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        return _pair(row)
     end = chosen.rfind(ASSISTANT, 0, len(os.path.commonprefix([chosen, rejected])))
     if end <= 0:
         raise ValueError(

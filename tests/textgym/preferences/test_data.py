@@ -96,6 +96,23 @@ def test_messages_of_several_turns_become_a_dialogue_as_hh_writes_it(tmp_path: P
     assert load(tmp_path, {"prompt": [user("Hi")], **last}) == [Preference("Hi", "Ha", "No")]
 
 
+def test_messages_may_hold_the_prompt_without_a_column_of_it(tmp_path: Path) -> None:
+    row = {
+        "chosen": [user("Say hi"), assistant("Hi!")],
+        "rejected": [user("Say hi"), assistant("No.")],
+    }
+    assert load(tmp_path, row) == [Preference("Say hi", "Hi!", "No.")]
+    for wrong, message in (
+        ([user("Say ho"), assistant("No.")], "answer different prompts"),
+        ("\n\nHuman: Say hi\n\nAssistant: No.", "answer different prompts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path, {**row, "rejected": wrong})
+    bare = {"chosen": [assistant("Hi!")], "rejected": [assistant("No.")]}
+    with pytest.raises(ValueError, match=":1: the prompt is empty"):
+        load(tmp_path, bare)
+
+
 def test_ultrafeedback_gives_the_best_and_the_worst_completion(tmp_path: Path) -> None:
     scores = {"so": 5.0, "bad": 1, "good": 8.5, "as good": 8.5, "as bad": 1.0}
     completions = [{"response": text, "overall_score": score} for text, score in scores.items()]
