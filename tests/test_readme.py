@@ -81,8 +81,8 @@ def find_commands(script: str) -> list[list[str]]:
     return commands
 
 
-def missing_peers(script: str) -> list[str]:
-    """The peers that a Python text imports and that are not installed."""
+def needed_peers(script: str) -> list[str]:
+    """The peers that a Python text imports."""
     names = set()
     for node in ast.walk(ast.parse(script)):
         if isinstance(node, ast.Import):
@@ -90,7 +90,18 @@ def missing_peers(script: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
     packages = {OURS.get(name) or name.partition(".")[0] for name in names}
-    return sorted(peer for peer in packages & PEERS if importlib.util.find_spec(peer) is None)
+    return sorted(packages & PEERS)
+
+
+def missing_peers(script: str) -> list[str]:
+    """Those that are not installed."""
+    return [peer for peer in needed_peers(script) if importlib.util.find_spec(peer) is None]
+
+
+def name_of(block: Block) -> str:
+    """Its line and language, and whether it needs peers: `-k peers` runs those."""
+    needy = block.language == "python" and needed_peers(block.text)
+    return f"line {block.line}, {block.language}" + (", with peers" if needy else "")
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -125,7 +136,7 @@ def run(command: list[str], folder: Path) -> str:
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 BLOCKS = find_blocks(TEXT)
 RUNNABLE = [
-    pytest.param(block, id=f"line {block.line}, {block.language}")
+    pytest.param(block, id=name_of(block))
     for block in BLOCKS
     if (block.language == "python" and not block.comment.startswith("no-test:"))
     or (block.language == "bash" and block.comment == "test")
