@@ -22,6 +22,10 @@ MAX_SHOWN = 200
 """Characters of an exception or a function's name that an error tells."""
 
 
+LARGEST = 2.0**127
+"""Of a reward's absolute values: vector rewards are float32, and sums of some have to be finite."""
+
+
 class Score(NamedTuple):
     """What a reward function said of one response: a finite value, or why there is none."""
 
@@ -147,8 +151,8 @@ class Fallible:
             number = math.nan if isinstance(value, str | bytes) else float(value)
         except Exception:  # whatever a foreign type's __float__ raises
             number = math.nan
-        if not math.isfinite(number):
-            told = f"returned {_cut(repr(value))}, expected a finite number"
+        if not abs(number) <= LARGEST:
+            told = f"returned {_shown(value)}, expected a finite number"
             return self._failed("returned what is no finite number", told)
         low, high = self.ends
         if not low <= number <= high:
@@ -176,6 +180,13 @@ def _is_batched(function: Any) -> bool:
     if isinstance(function, partial):
         return _is_batched(function.func)
     return any(getattr(f, "is_batched", False) for f in (function, function.__call__))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _cut(repr(value))
+    except Exception:  # whatever a foreign type's __repr__ raises
+        return f"a {type(value).__name__}"
 
 
 def _cut(text: str) -> str:

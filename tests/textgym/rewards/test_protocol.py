@@ -67,10 +67,28 @@ def test_a_batched_function_is_called_once_for_all():
     assert calls == [TEXTS]
 
 
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError("not to be shown")
+
+
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, None, "1.0", b"1", [1.0, 2.0], 1j, {}, 10**400, object()],
-    ids=lambda value: f"{type(value).__name__}-{value!s:.8}",
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        None,
+        "1.0",
+        b"1",
+        [1.0, 2.0],
+        1j,
+        {},
+        10**400,
+        1e39,
+        Unshowable(),
+    ],
+    ids=lambda value: f"{value}" if isinstance(value, float) else type(value).__name__,
 )
 @pytest.mark.parametrize("is_batched", [False, True])
 def test_what_is_no_finite_number_is_an_error_and_not_0(value, is_batched):

@@ -299,6 +299,8 @@ PROMPT = "Write a sentence of 6 words, with the words moon and rises in it: "
         ("the moon rises and the moon rises", 3 / 4 * 4 / 6),  # one too many; two pairs twice
         ("moon moon moon moon moon rises", 1 * 2 / 5),
         ("the words moon and rises in", 0),  # a piece of the prompt
+        ("x the words moon and rises", 0),  # four of its five pairs are
+        ("moon", 0),
         (PROMPT, 0),
         ("", 0),
         ("1 2 3 4 5 6", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,11 +61,13 @@ def sentence_reward(prompt: str, generated: str, full_text: str) -> float:
     """The share of the given words that occur x how near the length is x distinct pairs of words.
 
     In [0, 1]; see `textgym.rewards` for `Keywords`, `Length` (0 at a distance of four words) and
-    `Distinct` (of neighbouring words). A run of words copied from the prompt earns 0.
+    `Distinct` (of neighbouring words). What is copied from the prompt, or is a single word, earns
+    0: of its neighbouring words, more than half are neighbours in the prompt. (Of a reference's, at
+    most half are, as in "the crow dances and hums" where dances and hums are given.)
     """
     found = _ASKED.fullmatch(prompt)
-    words = words_of(generated)
-    if f" {' '.join(words)} " in f" {' '.join(words_of(prompt))} ":
+    told, said = set(pairwise(words_of(prompt))), list(pairwise(words_of(generated)))
+    if not said or 2 * sum(pair in told for pair in said) > len(said):
         return 0.0
     given, texts = re.split(r", | and ", found[2]), (prompt, generated, full_text)
     parts = (Keywords(given), Length(int(found[1]), slack=SLACK), Distinct(2))

@@ -43,8 +43,8 @@ class TextGeneration(ScoredTexts):
     `reward`, weight 1: what the reward function says of the response, at the end of the episode.
     That of the generated prompts is the share of the named words that occur, times max(0, 1 - d/4)
     where d is the distance from the asked number of words, times the share of distinct ones among
-    the pairs of neighbouring words. A run of words copied from the prompt earns 0. Whether it is a
-    sentence nobody checks: the named words in any order, among any others, earn 1.
+    the pairs of neighbouring words. It earns 0 if more than half of these stand in the prompt, too.
+    Whether it is a sentence nobody checks: the named words in any order, among any others, earn 1.
 
     A reward function may return any finite number; if it states its `range`, so does the
     environment. Where it fails, there is no verdict, but `info["verifier_error"]`.
