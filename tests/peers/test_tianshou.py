@@ -92,6 +92,7 @@ def test_masked_observations_keep_the_tokens_and_add_the_mask():
         results, others = env.step(token), inside.step(token)
 
 
-def test_an_environment_without_masks_is_refused():
-    with pytest.raises(ValueError, match=r"no action_masks\(\)"):
-        MaskedObservation(gym.make("CartPole-v1"))
+def test_an_environment_without_masks_of_tokens_is_refused():
+    for env in (gym.make("CartPole-v1"), gym.make("TextMath-v0", text_actions=True)):
+        with pytest.raises(ValueError, match=r"no action_masks\(\) of tokens"):
+            MaskedObservation(env)

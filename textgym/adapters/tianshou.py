@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.utils import RecordConstructorArgs
 
 
@@ -23,14 +23,14 @@ class MaskedObservation(gymnasium.ObservationWrapper, RecordConstructorArgs):
         env: an environment with `action_masks()`, such as all of textgym's that act by tokens.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if it has none, or its actions are no tokens.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
         RecordConstructorArgs.__init__(self)
         super().__init__(env)
-        if not env.has_wrapper_attr("action_masks"):
-            raise ValueError(f"{env} has no action_masks(), which MaskedObservation needs")
+        if not (env.has_wrapper_attr("action_masks") and isinstance(env.action_space, Discrete)):
+            raise ValueError(f"{env} has no action_masks() of tokens, which are needed here")
         self._action_masks = env.get_wrapper_attr("action_masks")
         mask = Box(0, 1, (env.action_space.n,), bool)
         self.observation_space = Dict({"obs": env.observation_space, "mask": mask})
