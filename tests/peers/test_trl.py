@@ -244,7 +244,7 @@ def test_wrong_arguments_are_refused():
         GRPOTask("CartPole-v1")
     with pytest.raises(ValueError, match="difficulty is 'adaptive'"):
         GRPOTask("TextMath-v0", difficulty="adaptive")
-    with pytest.raises(TypeError, match="split"):
+    with pytest.raises(TypeError, match="dataset\\(n, split\\)"):
         GRPOTask("TextMath-v0", split="test")
     with pytest.raises(ValueError, match="messages=True"):
         GRPOTask("TextMath-v0").dataset(1, system="Be brief.")

@@ -40,6 +40,7 @@ class GRPOTask:
             response costs what it costs in the environment; else it is as if it were not there.
 
     Raises:
+        TypeError: if a split is given.
         ValueError: if the id belongs to another kind of environment, or the difficulty is adaptive:
             a data set's rows are chosen before there is a policy to adapt to.
 
@@ -51,6 +52,8 @@ class GRPOTask:
 
     def __init__(self, id: str, **settings: Any) -> None:
         find_spec(id)
+        if "split" in settings:
+            raise TypeError(f"split is {settings['split']!r}: give it to `dataset(n, split)` instead")
         self.id, self._settings = id, settings
         env = self._make("train")
         if env.curriculum is not None:
