@@ -53,7 +53,7 @@ class GRPOTask:
     def __init__(self, id: str, **settings: Any) -> None:
         find_spec(id)
         if "split" in settings:
-            raise TypeError(f"split is {settings['split']!r}: give it to `dataset(n, split)` instead")
+            raise TypeError(f"split is {settings['split']!r}: give it to `dataset(n, split)`")
         self.id, self._settings = id, settings
         env = self._make("train")
         if env.curriculum is not None:
