@@ -15,20 +15,20 @@ judged by a number: a working learner reaches nine tenths of it.
               found at once
 
 Constant and Prompt pay at once, so they pass where only credit over time is wrong. PPO with one bug
-gets these shares of the optimum (`python -m tests.learning.test_probes`; one seed, others differ by
-little; Discount with gamma 0.91 and 0.8, which are on both sides of its threshold):
+gets these shares of the optimum (`python -m tests.learning.test_probes`, seed 0; Discount with
+gamma 0.91 and 0.8, which lie on both sides of its threshold):
 
     learner                                 Constant  Prompt  Delay  Discount   Explore
-    as it is                                     .98     .99    .95  .98   .99     1.00
-    goes down instead of up                      .00     .00    .00  .63   .50      .00
-    gives a token its predecessor's advantage    .88     .00    .08  .97   .57      .02
-    mixes up the rewards of episodes             .98     .02    .09  .98  1.00      .03
-    loses the reward that comes with eos         .01     .99    .95  .97  1.00     1.00
+    as it is                                     .98     .99    .95  .97  1.00     1.00
+    goes down instead of up                      .00     .00    .00  .63   .48      .00
+    gives a token its predecessor's advantage    .88     .00    .08  .97   .50      .02
+    mixes up the rewards of episodes             .98     .02    .09  .97  1.00      .03
+    loses the reward that comes with eos         .01     .99    .95  .98  1.00     1.00
     mixes up the prompts of episodes             .98     .36    .96  .98  1.00     1.00
-    bootstraps where the episode has ended       .98    1.00    .93  .66  1.00      .10
+    bootstraps where the episode has ended       .98    1.00    .93  .75  1.00      .10
     sees the next reward only (gamma 0)          .99     .99    .09  .71  1.00      .03
-    does not apply gamma                         .98     .99    .95 1.00   .51     1.00
-    applies gamma twice                          .98     .99    .95  .81  1.00     1.00
+    does not apply gamma                         .98     .99    .95 1.00   .50     1.00
+    applies gamma twice                          .98     .99    .95  .79  1.00     1.00
     has the sign of the entropy bonus wrong      .99     .75    .97  .99  1.00      .10
 
 A random policy of the built-in tokenizer gets 0.02, 0.01, 0.09, 0.59 (undiscounted) and 0.03. The
@@ -139,14 +139,12 @@ class TextProbeDelay(Probe):
 class TextProbeDiscount(Probe):
     """End at once for a third, or go on for eight characters for one.
 
-    A digit is a stop string and ends the episode. `correct` is 1 for a response of at least 8
-    characters, 1/3 for a shorter one. The reward of the ninth token counts gamma^8 at the first, so
-    with a discount of gamma a token the optimal return is max(1/3, gamma^8)
+    A digit is a stop string and ends the episode. `correct` is 1 for a response that begins with 8
+    other characters, else 1/3. The reward of the ninth token counts gamma^8 at the first, so with
+    a discount of gamma a token the optimal return is max(1/3, gamma^8)
     (`optimal_discounted_return`): by going on, if gamma is above 3^(-1/8) = 0.872, else by ending
-    at once. Undiscounted it is 1; a random policy gets 0.59.
-
-    Learn it with a gamma on either side, such as 0.91 and 0.8. (0.91 applied twice is 0.828, on
-    the other side.)
+    at once. Undiscounted it is 1; a random policy gets 0.59. Learn it with a gamma on either side,
+    such as 0.91 and 0.8. (0.91 applied twice is 0.828, on the other side.)
 
     The budget is 9 tokens, eos included. The episode terminates with a digit, with eos or when it
     is spent. Version history: v0, initial version.
@@ -157,8 +155,10 @@ class TextProbeDiscount(Probe):
     stop_strings = tuple("0123456789")
 
     def grade(self, problem: Problem, response: str) -> dict[str, float]:
-        """1 for eight characters, 1/3 for fewer."""
-        return {"correct": 1.0 if len(response) >= len(self.reference) else 1 / 3}
+        """1 for eight characters without a digit, else 1/3."""
+        beginning = response[: len(self.reference)]
+        is_long = len(beginning) == len(self.reference) and not set(beginning) & set("0123456789")
+        return {"correct": 1.0 if is_long else 1 / 3}
 
     def optimal_discounted_return(self, gamma: float) -> float:
         """The best policy's reward, discounted by gamma for each token after the first."""

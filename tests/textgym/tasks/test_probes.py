@@ -32,7 +32,7 @@ def test_the_optimal_return_is_reached_and_nothing_earns_more(env_id: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("env_id", "mean"), zip(BEST, (0.0205, 0.0103, 0.092, 0.588, 0.0289), strict=True)
+    ("env_id", "mean"), [*zip(BEST, (0.0205, 0.0103, 0.092, 0.588, 0.0289), strict=True)]
 )
 def test_a_random_policy_gets_what_is_stated(env_id: str, mean: float) -> None:
     envs = TokenVectorEnv(load_task(env_id), 2000, num_problems=200, autoreset_mode="SameStep")
@@ -49,13 +49,13 @@ def test_a_random_policy_gets_what_is_stated(env_id: str, mean: float) -> None:
 def test_the_better_end_is_the_one_that_gamma_says() -> None:
     task = TextProbeDiscount()
     problem = task.sample(np.random.default_rng(0))
+    endings = [("-" * n + last, n) for n in range(10) for last in ("", "0")]
     for gamma in np.linspace(0.5, 1.0, 51):
-        # A response of n characters ends with token n + 1, or n where its last one is a digit.
-        shorter = [task.grade(problem, "-" * n + "0")["correct"] * gamma**n for n in range(8)]
-        longer = task.grade(problem, "-" * 8)["correct"] * gamma**8
-        best = max(*shorter, longer, task.grade(problem, "")["correct"])
-        assert task.optimal_discounted_return(gamma) == best
-        assert (longer >= shorter[0]) == (gamma > 3 ** (-1 / 8))
+        # n characters before the token that ends the response: eos, or a digit.
+        values = [task.grade(problem, text)["correct"] * gamma**n for text, n in endings]
+        assert task.optimal_discounted_return(gamma) == max(values)
+        is_long = values.index(max(values)) > 1
+        assert is_long == (gamma > 3 ** (-1 / 8))
 
 
 def test_a_digit_ends_the_discount_probe_at_once() -> None:
