@@ -107,7 +107,7 @@ class Evaluation:
     env_kwargs: tuple[str, ...] = ()
     """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text (none: the run's
     own)."""
-    split: Literal["train", "validation", "test"] = "test"
+    split: Literal["train", "validation", "test", "all"] = "test"
     """Whose problems; those of test are never trained on."""
     episodes: int = runs.TEST_EPISODES
     """How many problems, one episode each."""

@@ -1,7 +1,8 @@
-"""Ready reward functions by name, for what can hold no Python."""
+"""Reward functions by name, for what can hold no Python: the ready ones, and those of a module."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,13 +25,13 @@ READY: dict[str, Callable[..., RewardFunction | BatchedRewardFunction]] = {
 
 
 AnyReward = str | Mapping[str, Any] | RewardFunction | BatchedRewardFunction
-"""A reward function, or what names a ready one; see `load_reward`."""
+"""A reward function, or what names one; see `load_reward`."""
 
 
 def load_reward(
     reward: AnyReward, where: str = "reward_fn"
 ) -> RewardFunction | BatchedRewardFunction:
-    """A reward function from itself or the name of a ready one.
+    """A reward function from itself, the name of a ready one, or "module:function".
 
     Example:
         >>> load_reward("distinct")
@@ -41,15 +42,19 @@ def load_reward(
         Length(low=5, high=9, unit='words', slack=0.0)
 
     Args:
-        reward: the function, a name, or a mapping with `name` and the settings.
+        reward: the function, a name, or a mapping with `name` and the settings. A module is looked
+            for as by `import`; the names of the ready ones go first.
         where: the argument that holds it, for messages.
 
     Raises:
         TypeError: if it is none of these, or a ready one has no such settings.
-        ValueError: for an unknown name, or a setting with a value that makes no sense.
+        ValueError: for an unknown name, a module or function that does not exist, or a setting with
+            a value that makes no sense.
     """
     if isinstance(reward, str):
         name, colon, text = reward.partition(":")
+        if colon and name not in READY:
+            return _imported(name, text, where)
         arguments, settings = ([text] if colon else []), {}
     elif isinstance(reward, Mapping):
         arguments, settings = [], dict(reward)
@@ -58,7 +63,10 @@ def load_reward(
         check_reward(reward, where)
         return reward
     if not isinstance(name, str) or name not in READY:
-        raise ValueError(f"{where} is {reward!r}, expected a function or one of {list(READY)}")
+        raise ValueError(
+            f"{where} is {reward!r}, expected a function, 'module:function', or one of "
+            f"{list(READY)}"
+        )
     signature = inspect.signature(READY[name])
     try:
         signature.bind(*arguments, **settings)
@@ -71,3 +79,15 @@ def load_reward(
         return READY[name](*arguments, **settings)
     except ValueError as error:
         raise ValueError(f"{where} is {reward!r}: {error}") from None
+
+
+def _imported(module: str, name: str, where: str) -> RewardFunction | BatchedRewardFunction:
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{where} is {f'{module}:{name}'!r}, which is no ready function ({', '.join(READY)}) "
+            f"and no module and its function: {error}"
+        ) from None
+    check_reward(found, where)
+    return found

@@ -6,8 +6,10 @@ import math
 import warnings
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from textgym.rewards import (
     READY,
@@ -216,17 +218,29 @@ def test_a_function_is_loaded_as_itself():
     assert load_reward(length) is length and load_reward(lengths) is lengths
 
 
+def test_a_function_of_a_module_has_a_name_too(tmp_path, monkeypatch):
+    (tmp_path / "my_rewards.py").write_text("def longest(p, g, f): return len(g)\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    env = gym.make("TextGeneration-v0", prompts=["Say: "], reward_fn="my_rewards:longest")
+    env = gym.make(EnvSpec.from_json(env.spec.to_json()), text_actions=True)
+    env.reset(seed=0)
+    assert env.step("four")[1] == 4.0
+
+
 @pytest.mark.parametrize(
     ("reward", "error", "message"),
     [
-        ("nope", ValueError, "reward_fn is 'nope', expected a function or one of .*exact_match"),
-        ("", ValueError, "expected a function or one of"),
-        ({"low": 3}, ValueError, "expected a function or one of"),
-        ({"name": ["length"]}, ValueError, "expected a function or one of"),
+        ("nope", ValueError, "reward_fn is 'nope', expected a function, .*exact_match"),
+        ("", ValueError, "expected a function, 'module:function', or one of"),
+        ({"low": 3}, ValueError, "expected a function, 'module:function', or one of"),
+        ({"name": ["length"]}, ValueError, "expected a function, 'module:function', or one of"),
         ("length", TypeError, "missing a required argument: 'low'; the settings of 'length' are"),
         ({"name": "length", "lo": 3}, TypeError, r"the settings of 'length' are \['low', 'high'"),
         ({"name": "length", "low": "x"}, ValueError, "reward_fn is {.*}: low is 'x', expected"),
         (3, TypeError, "reward_fn is 3, expected a reward function"),
+        ("nowhere:reward", ValueError, "no module and its function: No module named 'nowhere'"),
+        ("json:nothing", ValueError, "module 'json' has no attribute 'nothing'"),
+        ("math:pi", TypeError, "reward_fn is 3.14.*, expected a reward function"),
     ],
 )
 def test_a_name_that_means_nothing_is_refused_with_those_that_do(reward, error, message):
