@@ -79,7 +79,7 @@ class TextCalculator(ToolTask):
 
     ## Action Space
     `Discrete(V)`: one token of the tokenizer's V. The budget is 128 tokens in all turns together,
-    eos and calls included, replies not; a reference takes at most 70 characters. A dialogue has at
+    eos and calls included, replies not; a reference takes at most 50 characters. A dialogue has at
     most 6 turns: five calls and the answer. Give `max_response_tokens` where there is to be
     reasoning.
 

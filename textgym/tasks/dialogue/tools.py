@@ -14,7 +14,7 @@ from textgym.tasks.math.family import Family
 
 
 class ToolTask(Family):
-    """A family of questions; a turn that ends in a call gets the tool's reply, any other is it.
+    """Questions and a tool: a turn that calls it is replied to, any other turn is the answer.
 
     A call is what stands between `opening` and `closing`, which is the task's stop string: it ends
     the turn. (What the last token holds behind it is passed over.) A turn that ends otherwise is
