@@ -100,7 +100,7 @@ def test_arguments_that_do_not_fit_together_are_refused():
         TextGenerationEnv("char", HELLO, num_vowels, stop_sequences=["."] + [""])
     with pytest.raises(ValueError, match="max_length is 0, expected None or an integer"):
         TextGenerationEnv("char", HELLO, num_vowels, max_length=0)
-    with pytest.raises(ValueError, match="reward_fn is 'nope', expected a function or one of"):
+    with pytest.raises(ValueError, match="reward_fn is 'nope', expected a function, 'module"):
         TextGenerationEnv("char", HELLO, "nope")
 
 
