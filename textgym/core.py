@@ -328,7 +328,7 @@ class RLEnvironment(gymnasium.Env):
             return legal
         response = self._tokens[self._prompt_length : self._length]
         mask = self._cursor.mask(response, self._left)
-        return legal if mask is None else mask.copy()
+        return legal if mask is None else mask
 
     def preferences(self, n: int, seed: int = 0) -> list[Preference]:
         """Draw `n` comparisons of responses to this split's problems, for DPO and reward models.

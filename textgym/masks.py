@@ -23,7 +23,7 @@ class MaskCursor:
         self._automaton, self._state, self._num_read = automaton, automaton.start, 0
 
     def mask(self, response: np.ndarray, left: int) -> np.ndarray | None:
-        """[V] bool: tokens after which a match can be completed; None where it no longer can.
+        """[V] bool, fresh: tokens after which a match can be completed; None where none can be.
 
         Args:
             response: [T] the tokens chosen so far, those of earlier calls first.
