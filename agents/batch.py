@@ -23,7 +23,7 @@ Rule = tuple[str, Tensor, str]  # a field, where it breaks the rule, what was ex
 
 
 def _spec(shape: str, dtype: torch.dtype) -> dict[str, Any]:
-    """A field's contract, for `_Batch`: its dimensions ("B" or "BL") and its dtype."""
+    """A field's contract, for `_Batch`: its dimensions ("B", "BL", "BLW") and its dtype."""
     return {"shape": shape, "dtype": dtype}
 
 
@@ -71,6 +71,8 @@ class _Batch:
             tensor = getattr(self, item.name)
             if not isinstance(tensor, Tensor):
                 raise ValueError(f"{item.name} is a {type(tensor).__name__}, expected a Tensor")
+            if tensor.ndim == 3:
+                sizes["W"] = tensor.shape[2]  # any width
             expected = [sizes.get(dimension, dimension) for dimension in item.metadata["shape"]]
             pairs = {
                 "shape": (list(tensor.shape), expected),
@@ -116,6 +118,9 @@ class Rollout(_Batch):
         lengths: [B] int64. Real tokens in the row, 1 to L; padding starts there.
         bootstrap: [B] float32. v(s) of the state after the last token, an estimate of the unseen
             future of a row that did not terminate; 0 where terminated. Left out, zeros.
+        legal: [B, L, W] uint8. The tokens that the environment allowed where the policy chose token
+            i, eight to a byte (np.packbits) over the vocabulary. W is 0 where it chose from all:
+            the default.
 
     Raises:
         ValueError: if a field's shape, dtype, device or content breaks the rules above.
@@ -130,11 +135,16 @@ class Rollout(_Batch):
     problem: Tensor = field(metadata=_spec("B", torch.int64))
     lengths: Tensor = field(metadata=_spec("B", torch.int64))
     bootstrap: Tensor = field(default=None, metadata=_spec("B", torch.float32))  # type: ignore[assignment]
+    legal: Tensor = field(default=None, metadata=_spec("BLW", torch.uint8))  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.bootstrap is None and isinstance(self.tokens, Tensor):
-            zeros = self.tokens.new_zeros(self.tokens.shape[:1], dtype=torch.float32)
-            object.__setattr__(self, "bootstrap", zeros)
+        if isinstance(self.tokens, Tensor):
+            if self.bootstrap is None:
+                zeros = self.tokens.new_zeros(self.tokens.shape[:1], dtype=torch.float32)
+                object.__setattr__(self, "bootstrap", zeros)
+            if self.legal is None:
+                none = self.tokens.new_zeros(*self.tokens.shape, 0, dtype=torch.uint8)
+                object.__setattr__(self, "legal", none)
         self._check_fields()
         self._check_rules(self._rules())
 
@@ -176,7 +186,7 @@ class Rollout(_Batch):
     def trim(self) -> Rollout:
         """Drop the columns that are padding in every row."""
         width = max(self.lengths.tolist(), default=0)
-        return self._derive(lambda tensor: tensor[:, :width] if tensor.ndim == 2 else tensor)
+        return self._derive(lambda tensor: tensor[:, :width] if tensor.ndim > 1 else tensor)
 
     @classmethod
     def concatenate(cls, rollouts: Iterable[Rollout], pad_token: int) -> Rollout:
@@ -197,9 +207,12 @@ class Rollout(_Batch):
 
         def join(name: str) -> Tensor:
             parts = [getattr(rollout, name) for rollout in rollouts]
-            if parts[0].ndim == 2:
+            if parts[0].ndim > 1:
                 fill = pad_token if name == "tokens" else 0
-                parts = [functional.pad(x, (0, width - x.shape[1]), value=fill) for x in parts]
+                behind = (0, 0) * (parts[0].ndim - 2)  # pad counts dimensions from the last
+                parts = [
+                    functional.pad(x, (*behind, 0, width - x.shape[1]), value=fill) for x in parts
+                ]
             return torch.cat(parts)
 
         return cls(**{item.name: join(item.name) for item in fields(cls)})

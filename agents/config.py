@@ -1,11 +1,75 @@
-"""Checks a learner's configuration once, where it enters."""
+"""What the learners' configurations share, and their check, once, where they enter."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from agents.sampling import Sampling
+
+
+@dataclass
+class TrainingConfig:
+    """What every learner reads; its own config adds fields and gives other defaults."""
+
+    learning_rate: float = 5e-4
+    """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
+    num_iterations: int = 300
+    """Rounds of the algorithm."""
+    batch_size: int = 256
+    """Rows per iteration, of all processes together."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches per optimizer step; changes memory, not results."""
+    max_tokens: int | None = None
+    """Tokens per micro-batch at most, padding included (None: no limit); changes memory alone."""
+    max_grad_norm: float = 1.0
+    """The gradient's norm is cut to this."""
+    warmup_iterations: int = 5
+    """Iterations over which the rate rises."""
+    checkpoint_every: int = 25
+    """Iterations between two checkpoints (0: only at the end)."""
+    seed: int = 0
+    """Of all randomness."""
+
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        counts = ("num_iterations", "batch_size", "gradient_accumulation_steps", "max_tokens")
+        integers = dict.fromkeys(counts, 1)
+        integers |= dict.fromkeys(("warmup_iterations", "checkpoint_every", "seed"), 0)
+        check_ranges(
+            self,
+            integers=integers,
+            positive=("learning_rate", "max_grad_norm"),
+            optional=("max_tokens",),
+        )
+
+
+@dataclass
+class RolloutConfig(TrainingConfig):
+    """What every learner reads that plays its policy in environments."""
+
+    num_envs: int | None = None
+    """Slots in which the episodes are played (None: one per episode, the fastest)."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """The distribution that tokens are drawn from, and whose policy is learned."""
+    action_masks: bool = False
+    """Draw only tokens that the environment's action_masks() allow."""
+
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        super().validate()
+        check_ranges(self, integers={"num_envs": 1}, optional=("num_envs",))
+        self.sampling.validate()
 
 def check_ranges(
     config: Any,

@@ -1,0 +1,206 @@
+"""The course of a training run: its iterations, and all that is around them for any learner.
+
+The learning rate, counters, metrics, TensorBoard, progress, checkpoints that resume to the last
+bit, and Ctrl-C, which saves first. What an iteration is, only the learner knows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.vector import VectorEnv
+from torch import nn
+
+from agents.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from agents.config import TrainingConfig
+from agents.distributed import rank
+from agents.environments import curriculum_of
+from agents.interrupt import held_back_interrupts
+from agents.metrics import METRICS_FILE, MetricsLogger, plot_learning_curve
+from textgym.curriculum import Curriculum
+
+Metrics = dict[str, float]
+
+COUNTERS = ("iteration", "num_episodes", "num_tokens", "seconds", "cpu_seconds")
+
+
+class Course:
+    """The iterations of one training run.
+
+    Example, a learner's skeleton::
+
+        self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
+
+        def train(self, env):
+            envs = ...
+            self.course.run(lambda: self.step(envs))
+
+        def step(self, envs):
+            return self.course.step(lambda: self._learn(envs))
+
+    Args:
+        config: num_iterations, learning_rate, warmup_iterations and checkpoint_every are read here.
+        model: what checkpoints hold the weights of.
+        optimizer: whose learning rate is set, and whose state checkpoints hold.
+        folder: where metrics, checkpoints and the learning curve go; None: nowhere.
+        show: whether to show progress.
+
+    Attributes:
+        iteration: how many are done.
+        num_episodes: episodes (rows, where nothing is played) so far; the learner counts them.
+        num_tokens: tokens that were learned from so far; likewise.
+        seconds: of wall-clock time in those iterations.
+        cpu_seconds: of this process in those iterations.
+        state: the learner's own plain values (see `checkpoint.save_checkpoint`), kept with them.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        folder: str | Path | None = None,
+        show: bool = True,
+    ) -> None:
+        self.config, self.model, self.optimizer = config, model, optimizer
+        self.folder = None if folder is None else Path(folder)
+        self.show = show
+        self.iteration = self.num_episodes = self.num_tokens = 0
+        self.seconds = self.cpu_seconds = 0.0
+        self.state: dict[str, Any] = {}
+        self._owns_folder = False  # what lies in the folder is this run's own
+        self._curriculum: Curriculum | None = None
+        self._curriculum_state: dict[str, Any] | None = None
+
+    def follow(self, envs: gymnasium.Env | VectorEnv) -> None:
+        """Keep the curriculum of adaptive environments with the run, and go on where it stood."""
+        self._curriculum = curriculum_of(envs)
+        if self._curriculum is not None and self._curriculum_state is not None:
+            self._curriculum.load_state_dict(self._curriculum_state)
+        self._curriculum_state = None
+
+    def run(self, step: Callable[[], Metrics]) -> None:
+        """Run the iterations that are left.
+
+        Args:
+            step: does one and returns its metrics; it calls `Course.step`.
+
+        Raises:
+            FileExistsError: if the folder holds another run.
+            KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
+        """
+        config = self.config
+        self._claim_folder()
+        with self._logger() as log, held_back_interrupts() as interrupted:
+            while self.iteration < config.num_iterations:
+                metrics = step()
+                log(self.iteration, metrics)
+                if interrupted():
+                    self.save_checkpoint()
+                    raise KeyboardInterrupt
+                every, is_last = config.checkpoint_every, self.iteration == config.num_iterations
+                if is_last or (every and self.iteration % every == 0):
+                    self.save_checkpoint()
+        if self._writes:
+            plot_learning_curve(self.folder)
+
+    def step(self, learn: Callable[[], Metrics]) -> Metrics:
+        """One iteration: set the learning rate, learn, count.
+
+        Args:
+            learn: the learner's part; returns its metrics.
+
+        Raises:
+            FloatingPointError: as `learn` does, with the iteration's number.
+        """
+        start, cpu_start, tokens = time.perf_counter(), time.process_time(), self.num_tokens
+        self._set_learning_rate()
+        try:
+            metrics = learn()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"iteration {self.iteration + 1}: {error}") from None
+        self.iteration += 1
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        self.cpu_seconds += time.process_time() - cpu_start
+        return {
+            "episodes": self.num_episodes,
+            "tokens": self.num_tokens,
+            **metrics,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": seconds,
+            "tokens_per_second": (self.num_tokens - tokens) / seconds,
+        }
+
+    def _set_learning_rate(self) -> None:
+        config = self.config
+        rise = (self.iteration + 1) / (config.warmup_iterations + 1)
+        fall = 1.0 - 0.9 * self.iteration / config.num_iterations
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(rise, 1.0) * fall
+
+    # -------------------------------------------------------------- run folder
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes a folder: of several, one does."""
+        return self.folder is not None and rank() == 0
+
+    def _claim_folder(self) -> None:
+        """Refuse another run's folder, and make a new one resumable from the very start."""
+        if not self._writes or self._owns_folder:
+            return
+        if any((self.folder / name).exists() for name in (METRICS_FILE, FILE_NAME)):
+            raise FileExistsError(
+                f"{self.folder} holds a run: choose another folder, or go on with it by "
+                "load_checkpoint()"
+            )
+        self.save_checkpoint()
+        self._owns_folder = True
+
+    @contextmanager
+    def _logger(self) -> Iterator[Callable[[int, Metrics], None]]:
+        if not self._writes:
+            yield lambda iteration, metrics: None
+            return
+        with MetricsLogger(
+            self.folder,
+            num_iterations=self.config.num_iterations,
+            start=self.iteration,
+            show=self.show,
+        ) as logger:
+            yield logger.log
+
+    def save_checkpoint(self) -> None:
+        """Write everything that an exact resume needs to the run folder, if there is one."""
+        if not self._writes:
+            return
+        state = {name: getattr(self, name) for name in COUNTERS}
+        curriculum = None if self._curriculum is None else self._curriculum.state_dict()
+        state |= {"learner": self.state, "curriculum": curriculum}
+        save_checkpoint(self.folder, model=self.model, optimizer=self.optimizer, state=state)
+
+    def load_checkpoint(self) -> None:
+        """Go on where the run folder's checkpoint stands.
+
+        A reference stays the one that the learner was made with, so make it with the policy that
+        the run began with.
+
+        Raises:
+            ValueError: if there is no folder, or the checkpoint is of another model.
+            FileNotFoundError: if the folder holds no checkpoint.
+        """
+        if self.folder is None:
+            raise ValueError("folder is None, expected the run folder that the checkpoint lies in")
+        saved = load_checkpoint(self.folder, model=self.model, optimizer=self.optimizer)
+        for name in COUNTERS:
+            setattr(self, name, saved[name])
+        self.state, self._curriculum_state = saved["learner"], saved["curriculum"]
+        self._owns_folder = True

@@ -1,0 +1,174 @@
+"""What a learner that plays does before it learns: one iteration's episodes, and what they say."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from agents.batch import Rollout
+from agents.config import RolloutConfig
+from agents.course import Course
+from agents.distributed import num_ranks, rank, total
+from agents.environments import as_vector_env, curriculum_of
+from agents.losses import kl_estimate
+from agents.models import Policy
+from agents.optimization import micro_batches
+from agents.rollout import Episodes, collect
+from textgym.bank import hash64
+
+KL_PROBE = 64
+"""Episodes per iteration on which the KL to the reference is measured if nothing depends on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One iteration's episodes.
+
+    rollout: those on which a verdict was reached, without columns of padding; it may have no rows.
+    metrics: what they were like. generator: the iteration's source of randomness, for what follows.
+    """
+
+    rollout: Rollout
+    metrics: dict[str, float]
+    generator: torch.Generator
+
+
+def slots(
+    env: str | gymnasium.Env | VectorEnv,
+    policy: Policy,
+    config: RolloutConfig,
+    **kwargs: Any,
+) -> VectorEnv:
+    """This process's slots of whatever environment is given (see `as_vector_env`).
+
+    Args:
+        env: an id, an environment or a vector environment.
+        policy: whose tokenizer an id gets.
+        config: batch_size, num_envs and, if the learner has groups, group_size are read here.
+        **kwargs: for an id, as in `gym.make`.
+
+    Raises:
+        ValueError: if the batch cannot be shared out evenly over processes, slots and groups.
+    """
+    if isinstance(env, str):
+        kwargs = {"tokenizer": policy.tokenizer, **kwargs}
+    group_size = getattr(config, "group_size", None)
+    if group_size is not None:
+        kwargs["group_size"] = group_size
+    num_envs = config.num_envs or config.batch_size
+    for name, count in (("batch_size", config.batch_size), ("num_envs", num_envs)):
+        if count % (num_ranks() * (group_size or 1)):
+            raise ValueError(
+                f"{name} is {count}, expected a multiple of {num_ranks()} processes"
+                + (f" times group_size, {group_size}" if group_size else "")
+            )
+    if group_size is not None and config.batch_size % num_envs:
+        raise ValueError(
+            f"batch_size is {config.batch_size}, expected a multiple of num_envs, {num_envs}, "
+            "so that every group is whole"
+        )
+    return as_vector_env(env, num_envs // num_ranks(), **kwargs)
+
+
+def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course) -> Played:
+    """Play this process's share of an iteration's episodes.
+
+    Everything random is a function of (seed, iteration) alone, so that a resumed run needs no
+    random state, and several processes play together what one would.
+
+    Raises:
+        FloatingPointError: if the policy's log-probabilities or values are not finite.
+    """
+    seeds, generator = _randomness(config.seed, course.iteration, envs.num_envs)
+    policy.eval()  # dropout would make the ratio differ from 1 before the first update
+    rollout, episodes = collect(
+        policy,
+        envs,
+        config.batch_size // num_ranks(),
+        generator=generator,
+        seed=seeds,
+        sampling=config.sampling,
+        action_masks=config.action_masks,
+        part=(rank(), num_ranks()),
+    )
+    rollout = rollout.graded().trim()
+    if not len(rollout):
+        warnings.warn(
+            f"iteration {course.iteration + 1}: no verdict on any of {config.batch_size} "
+            f"episodes ({episodes.errors[0]}), so there is nothing to learn from",
+            stacklevel=3,
+        )
+    course.num_episodes += config.batch_size
+    course.num_tokens += int(total(rollout.num_tokens))
+    curriculum = curriculum_of(envs)
+    metrics = _episode_metrics(rollout, episodes)
+    if curriculum is not None:
+        metrics["level"] = curriculum.level
+    return Played(rollout, metrics, generator)
+
+
+@torch.no_grad()
+def reference_kl(
+    reference: Policy, rollout: Rollout, config: RolloutConfig, *, needed: bool
+) -> tuple[Tensor | None, float]:
+    """What the frozen initial policy says of the episodes.
+
+    Args:
+        reference: the initial policy.
+        rollout: at least one episode.
+        config: how the tokens were drawn, and how large a micro-batch may be.
+        needed: whether the log-probabilities of all rows are wanted; the KL alone is measured on a
+            few.
+
+    Returns:
+        log pi_ref [B, L] (None if not needed), and the mean over tokens of
+        log pi_old - log pi_ref, which is KL(pi_old || pi_ref) in nats on average.
+    """
+    part = rollout if needed else rollout[:KL_PROBE]
+    log_probs = torch.zeros_like(part.log_probs)
+    for rows in micro_batches(part.lengths, config):
+        row = part[rows].trim()
+        stats = reference(row.tokens, row.mask, sampling=config.sampling, legal=row.legal)
+        log_probs[rows, : row.tokens.shape[1]] = stats.log_probs
+    kl = (kl_estimate(part.log_probs, log_probs, kind="k1") * part.mask).sum()
+    mean = total(kl.item()) / total(part.num_tokens)
+    return (log_probs if needed else None), mean
+
+
+def _randomness(
+    seed: int, iteration: int, num_envs: int
+) -> tuple[list[int], torch.Generator]:
+    """Seeds of this process's slots, and the source of sampling, which all processes share."""
+    stream = hash64(np.array([seed], np.uint64), np.array([1], np.uint64))
+    every = num_envs * num_ranks()
+    first = iteration * (every + 1)
+    draws = hash64(stream, np.arange(first, first + every + 1).astype(np.uint64))
+    *seeds, sampling = (draws >> np.uint64(1)).tolist()
+    own = seeds[rank() * num_envs : (rank() + 1) * num_envs]
+    return own, torch.Generator().manual_seed(sampling)
+
+
+def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
+    """Means over the episodes of all processes that have a verdict; NaN if none has."""
+    is_graded, components = episodes.is_graded, episodes.components
+    several = components if len(components) > 1 else {}
+    reasons = [r for r, graded in zip(episodes.stop_reasons, is_graded, strict=True) if graded]
+    sums = {
+        **{f"component/{name}": values[is_graded].sum() for name, values in several.items()},
+        "return_mean": episodes.returns[is_graded].sum(),
+        "success": episodes.success.sum(),
+        "response_length": rollout.num_tokens,
+        "stop_eos": sum(reason == "eos" for reason in reasons),
+        "stop_length": sum(reason == "length" for reason in reasons),
+    }
+    count = total(int(is_graded.sum()))
+    means = {name: total(float(x)) / count if count else math.nan for name, x in sums.items()}
+    return {**means, "verifier_errors": int(total(int((~is_graded).sum())))}
