@@ -7,26 +7,76 @@ a new prompt, another a single token, a third a tool's answer, each at its own p
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from agents.models import Policy
+from agents.sampling import Sampling, draw, log_probs
 
 # transformers 5.23 calls it `cache`; those from 5.17 on know the old name alone.
 warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
 
 
 class Choice(NamedTuple):
-    """What a policy chose in k states: tokens [k], their log-probabilities [k], the values [k]."""
+    """What a policy chose in k states: tokens [k], their log-probabilities [k], the values [k].
+
+    On the CPU: int64, float32, float32.
+    """
 
     tokens: Tensor
     log_probs: Tensor
     values: Tensor
 
 
+class Generator(Protocol):
+    """What `agents.rollout.collect` needs of an engine that generates.
+
+    An engine is made by `engine(policy, num_slots, capacity, sampling)`: the policy as it is then,
+    the number of episodes under way, the most tokens of an episode, and how to draw. It holds one
+    episode in each slot, 0 to num_slots - 1. All tensors, given and returned, are on the CPU.
+
+    `SlotDecoder` is the engine in this process. One over a server keeps each slot's tokens as a
+    list, asks for one token of each in `choose`, and may answer `values` with zeros.
+    """
+
+    def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
+        """Append tokens to the episodes in `slots`; nothing is chosen yet.
+
+        The tokens are a prompt, the token chosen last, or what the environment said. A start of 0
+        begins a new episode, whatever the slot held. A start before the slot's end repeats tokens
+        which it has (the last one, in slots whose episode is over) and changes nothing.
+
+        Args:
+            slots: [k] int64 slot numbers, each once, or None for all in order.
+            tokens: [k, t] int64; row r's own tokens are its *last* `counts[r]`. What is before
+                them is padding, of any content.
+            starts: [k] int64, the position in its episode of each row's first own token.
+            counts: [k] int64 from 1 to t.
+        """
+
+    def choose(self, points: Tensor | None, legal: Tensor | None = None) -> Choice:
+        """Choose the next token of every slot, without feeding it.
+
+        Args:
+            points: [slots] float32 from [0, 1): the randomness of each choice, which is to be a
+                function of the slot's tokens, its point and its legal tokens alone. None: the most
+                probable token is chosen.
+            legal: [slots, V] bool, the tokens that may be chosen (V: the tokenizer's); None: all
+                that the policy allows.
+
+        Returns:
+            For each slot, the token; its log-probability under the distribution that it was drawn
+            from (temperature, filters and legal tokens included); v(s) of the slot's state.
+        """
+
+    def values(self) -> Tensor:
+        """[slots] float32 v(s) of the states in which the slots stand."""
+
+    def keep(self, slots: Tensor) -> None:
+        """Forget all slots but these [k] int64; they are renumbered 0 to k - 1, in this order."""
 class SlotCache(Cache):
     """Keys and values of `num_slots` slots, `capacity` columns each, for any transformers model.
 
@@ -91,14 +141,13 @@ class _SlotLayer(CacheLayerMixin):
 
 
 class SlotDecoder:
-    """Feeds a policy the new tokens of each slot and samples the next.
+    """The engine in this process: a transformers model with a cache of slots (see `Generator`).
 
     Args:
         policy: the policy; its weights are used as they are at each call.
         num_slots: how many episodes can be under way.
         capacity: the longest episode, in tokens.
-        generator: the source of randomness (CPU); None: the most probable token is chosen.
-        temperature: divides the logits; the log-probabilities are those of the result.
+        sampling: how tokens are drawn.
 
     Raises:
         ValueError: if the model is recurrent, or does not attend to `capacity` tokens.
@@ -109,9 +158,7 @@ class SlotDecoder:
         policy: Policy,
         num_slots: int,
         capacity: int,
-        *,
-        generator: torch.Generator | None,
-        temperature: float = 1.0,
+        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
     ) -> None:
         config = policy.model.config.get_text_config()
         if getattr(policy.model, "_is_stateful", False):  # transformers' mark of Mamba and the like
@@ -130,8 +177,7 @@ class SlotDecoder:
                 f"the model attends to the last {window} tokens only and an episode may have "
                 f"{capacity}: generation here needs full attention"
             )
-        self.policy, self.generator, self.temperature = policy, generator, temperature
-        self.capacity = capacity
+        self.policy, self.sampling, self.capacity = policy, sampling, capacity
         # One spare column takes the padding of shorter rows.
         self.cache = SlotCache(config.num_hidden_layers, num_slots, capacity + 1)
         self.hidden = torch.zeros(num_slots, config.hidden_size, device=policy.device)
@@ -139,23 +185,19 @@ class SlotDecoder:
 
     @torch.no_grad()
     def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
-        """Append tokens to slots [k] (None: all), which then stand ready for `choose`.
-
-        Args:
-            slots: [k] int64 slot numbers, or None for all in order.
-            tokens: [k, t] int64; row r's own tokens are its *last* `counts[r]` (padding before).
-            starts: [k] int64, the position in its episode of each row's first token.
-            counts: [k] int64 from 1 to t.
-        """
+        """Append tokens to slots, which then stand ready for `choose`."""
         length = tokens.shape[1]
-        places = torch.arange(length, device=tokens.device) - (length - counts)[:, None]
+        places = torch.arange(length) - (length - counts)[:, None]
         positions = starts[:, None] + places.clamp(min=0)
         columns = torch.where(places < 0, self.capacity, positions)
         width = int((starts + counts).max())
+        device = self.policy.device
+        slots = None if slots is None else slots.to(device)
+        tokens, positions, columns = (x.to(device) for x in (tokens, positions, columns))
         self.cache.aim(slots, columns, width)
-        seen = torch.arange(width, device=tokens.device) <= positions[:, :, None]  # [k, t, width]
+        seen = torch.arange(width, device=device) <= positions[:, :, None]  # [k, t, width]
         dtype = self.policy.model.dtype
-        mask = torch.zeros(seen.shape, dtype=dtype, device=tokens.device)
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device)
         mask.masked_fill_(~seen, torch.finfo(dtype).min)
         output = self.policy.model(
             input_ids=tokens,
@@ -171,29 +213,27 @@ class SlotDecoder:
         self.hidden[rows] = output.hidden_states[-1][:, -1].float()
 
     @torch.no_grad()
-    def choose(self) -> Choice:
+    def choose(self, points: Tensor | None, legal: Tensor | None = None) -> Choice:
         """Choose the next token of every slot."""
-        log_probs = self.policy.legal_log_probs(self.logits, self.temperature)
-        if self.generator is None:
-            tokens = log_probs.argmax(-1)
-        else:
-            tokens = self._draw(log_probs.exp())
-        picked = log_probs.gather(1, tokens[:, None])[:, 0]
-        return Choice(tokens, picked, self.policy.value(self.hidden))
+        illegal = self.policy.illegal
+        if legal is not None:
+            given = illegal.expand(len(legal), -1).clone()
+            given[:, : legal.shape[1]] |= ~legal.to(given.device)
+            illegal = given
+        found = log_probs(self.logits, illegal, self.sampling)
+        tokens = found.argmax(-1) if points is None else draw(found, points.to(found.device))
+        picked = found.gather(1, tokens[:, None])[:, 0]
+        # Packed, so that the host waits for the device once.
+        packed = torch.stack([x.double() for x in (tokens, picked, self.values())]).cpu()
+        return Choice(packed[0].long(), packed[1].float(), packed[2].float())
 
-    def _draw(self, probs: Tensor) -> Tensor:
-        """Sample [k] from probabilities [k, V] by the inverse of their distribution function."""
-        cumulative = probs.cumsum(-1)
-        uniform = torch.rand(len(probs), 1, generator=self.generator).to(probs.device)
-        # Strictly greater: a token of probability 0 has no interval that could be hit. Rounding
-        # leaves the last sum beside 1; scaled by it, a point is always less than it.
-        return (cumulative > uniform * cumulative[:, -1:]).int().argmax(-1)
-
+    @torch.no_grad()
     def values(self) -> Tensor:
         """[slots] v(s) of the states in which the slots stand."""
-        return self.policy.value(self.hidden).detach()
+        return self.policy.value(self.hidden).float().cpu()
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all slots but these [k]; they are renumbered 0 to k - 1."""
+        """Forget all slots but these [k]; they are renumbered 0 to k - 1."""
+        slots = slots.to(self.policy.device)
         self.cache.keep(slots)
         self.hidden, self.logits = self.hidden[slots], self.logits[slots]

@@ -7,8 +7,8 @@ finish" would favour short ones.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from agents.batch import Rollout
 from agents.environments import as_vector_env, check_tokens, curriculum_of
-from agents.generation import SlotDecoder
+from agents.generation import Generator, SlotDecoder
 from agents.models import Policy
+from agents.sampling import Sampling
 from textgym.bank import ProblemBank
 from textgym.vector import TokenVectorEnv
 
@@ -74,12 +75,18 @@ def collect(
     generator: torch.Generator | None,
     seed: int | list[int] | None = None,
     options: dict[str, Any] | None = None,
-    temperature: float = 1.0,
+    sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+    action_masks: bool = False,
+    part: tuple[int, int] = (0, 1),
+    engine: Callable[[Policy, int, int, Sampling], Generator] | None = None,
+    temperature: float | None = None,
 ) -> tuple[Rollout, Episodes]:
     """Start exactly `num_episodes` episodes and finish all of them.
 
     Slot i of B plays the episodes i, i + B, i + 2 B, ..., each as soon as the one before is over,
-    so which problems are played does not depend on how long the episodes are.
+    so which problems are played does not depend on how long the episodes are. Each token of each
+    episode has a random number of its own, so which tokens are drawn depends neither on the number
+    of slots nor on how the episodes are shared among processes.
 
     Args:
         policy: chooses the tokens; not changed.
@@ -88,7 +95,12 @@ def collect(
         generator: the source of sampling's randomness (CPU); None: greedy.
         seed: for `envs.reset`.
         options: likewise.
-        temperature: of the sampling; the log-probabilities are the sampled distribution's.
+        sampling: how tokens are drawn; the log-probabilities are the sampled distribution's.
+        action_masks: draw only tokens which `envs.action_masks()` allows, and record them.
+        part: (i, n): these are the i-th N episodes of n N; `generator` is in the same state in each
+            of the n processes, and afterwards too.
+        engine: makes what generates the tokens (None: `SlotDecoder`).
+        temperature: instead of sampling's.
 
     Raises:
         FloatingPointError: if the policy's log-probabilities or values, or the environment's
@@ -96,7 +108,18 @@ def collect(
         ValueError: if there are no episodes to play, or these are no token environments of the
             policy's tokenizer.
     """
-    return _Collector(policy, envs, num_episodes, generator, temperature).run(seed, options)
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes is {num_episodes}, expected at least 1")
+    check_tokens(policy, envs)
+    if temperature is not None:
+        sampling = replace(sampling, temperature=temperature)
+    sampling.validate()
+    length, points = envs.single_observation_space.shape[0], None
+    if generator is not None:
+        points = torch.rand(num_episodes * part[1], length, generator=generator)
+        points = points[num_episodes * part[0] :][:num_episodes].numpy()
+    decoder = (engine or SlotDecoder)(policy, envs.num_envs, length, sampling)
+    return _Collector(policy, envs, num_episodes, decoder, points, action_masks).run(seed, options)
 
 
 class _Collector:
@@ -107,19 +130,15 @@ class _Collector:
         policy: Policy,
         envs: VectorEnv,
         num_episodes: int,
-        generator: torch.Generator | None,
-        temperature: float,
+        decoder: Generator,
+        points: np.ndarray | None,
+        action_masks: bool,
     ) -> None:
-        if num_episodes < 1:
-            raise ValueError(f"num_episodes is {num_episodes}, expected at least 1")
-        check_tokens(policy, envs)
+        self.decoder, self.points, self.action_masks = decoder, points, action_masks
         self.envs, self.num_episodes, self.device = envs, num_episodes, policy.device
         self.native = isinstance(envs, TokenVectorEnv)
         length = envs.single_observation_space.shape[0]
         num_slots = envs.num_envs
-        self.decoder = SlotDecoder(
-            policy, num_slots, length, generator=generator, temperature=temperature
-        )
         self.slots = np.arange(num_slots)  # the slot of each row of the decoder
         self.episode = np.arange(num_slots)  # the episode that each slot plays
         self.fed = np.zeros(num_slots, dtype=np.int64)  # tokens of each slot in the cache
@@ -165,7 +184,7 @@ class _Collector:
     def _drop_finished_rows(self) -> None:
         running = self.live[self.slots]
         if running.mean() < COMPACT_BELOW:
-            self.decoder.keep(self._tensor(np.flatnonzero(running)))
+            self.decoder.keep(torch.from_numpy(np.flatnonzero(running)))
             self.slots = self.slots[running]
 
     def _feed(self, observations: np.ndarray) -> None:
@@ -182,17 +201,17 @@ class _Collector:
                 columns = ends[rows, None] - width + np.arange(width)
                 tokens = observations[slots[rows, None], columns.clip(min=0)]
                 self.decoder.feed(
-                    None if rows.size == slots.size else self._tensor(rows),
-                    *map(self._tensor, (tokens, starts[rows], counts[rows])),
+                    None if rows.size == slots.size else torch.from_numpy(rows),
+                    *map(torch.from_numpy, (tokens, starts[rows], counts[rows])),
                 )
         self.fed[slots] = ends
 
     def _step(self) -> np.ndarray:
         """Choose and play one token in every running slot, and record it."""
-        choice = self.decoder.choose()
+        choice = self.decoder.choose(self._points(), None)
         rows = np.flatnonzero(self.live[self.slots])
         slots = self.slots[rows]
-        tokens, log_probs, values = (x.cpu().numpy()[rows] for x in choice)
+        tokens, log_probs, values = (x.numpy()[rows] for x in choice)
         actions = np.full(self.envs.num_envs, self.idle_action, dtype=np.int64)
         actions[slots] = tokens
         episodes, columns = self.episode[slots], self.lengths[slots]
@@ -211,16 +230,25 @@ class _Collector:
             self._end(np.flatnonzero(self.ended), observations, terminations, infos)
         return observations
 
+    def _points(self) -> Tensor | None:
+        """[rows] the random number of each row's next token; any number where it is over."""
+        if self.points is None:
+            return None
+        slots, (last_episode, last_column) = self.slots, np.array(self.points.shape) - 1
+        episodes = np.minimum(self.episode[slots], last_episode)
+        columns = np.minimum(self.lengths[slots], last_column)
+        return torch.from_numpy(self.points[episodes, columns])
+
     def _look_ahead(self, observations: np.ndarray, rows: np.ndarray) -> None:
         """The value of the state in which an episode was cut off, for the bootstrap."""
         slots = self.slots[rows]
         for row, slot in zip(rows, slots, strict=True):
             start, end = self.fed[slot], self.lengths[slot]
-            tokens = self._tensor(observations[slot : slot + 1, start:end])
-            bounds = (self._tensor(np.array([start])), self._tensor(np.array([end - start])))
-            self.decoder.feed(self._tensor(np.array([row])), tokens, *bounds)
+            tokens = torch.from_numpy(observations[slot : slot + 1, start:end])
+            bounds = torch.tensor([start]), torch.tensor([end - start])
+            self.decoder.feed(torch.tensor([row]), tokens, *bounds)
             self.fed[slot] = end
-        values = self.decoder.values().cpu().numpy()
+        values = self.decoder.values().numpy()
         self.bootstrap[self.episode[slots]] = values[rows]
 
     def _end(

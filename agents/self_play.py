@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agents.generation import SlotDecoder
 from agents.models import Policy
+from agents.sampling import Sampling
 
 
 def as_opponent(
@@ -56,18 +56,19 @@ class _Frozen:
     def __call__(self, transcripts: Sequence[Sequence[str]]) -> list[str]:
         policy, count = self.policy, len(transcripts)
         rows = [self._tokens(transcript) for transcript in transcripts]
-        lengths = torch.tensor([len(row) for row in rows], device=policy.device)
+        lengths = torch.tensor([len(row) for row in rows])
         longest = max(map(len, rows))
         padded = [[policy.pad] * (longest - len(row)) + row for row in rows]
-        tokens = torch.tensor(padded, device=policy.device)
-        points = np.stack([self._points(transcript) for transcript in transcripts])
-        points = torch.from_numpy(points).to(policy.device)
-        decoder = SlotDecoder(policy, count, longest + self.max_tokens, generator=None)
-        decoder.feed(None, tokens, torch.zeros_like(lengths), lengths)
-        said = torch.full((count, self.max_tokens), policy.eos, device=policy.device)
-        is_over = torch.zeros(count, dtype=torch.bool, device=policy.device)
+        points = None
+        if self.temperature:
+            points = torch.from_numpy(np.stack([self._points(said) for said in transcripts]))
+        sampling = Sampling(temperature=self.temperature or 1.0)
+        decoder = SlotDecoder(policy, count, longest + self.max_tokens, sampling)
+        decoder.feed(None, torch.tensor(padded), torch.zeros_like(lengths), lengths)
+        said = torch.full((count, self.max_tokens), policy.eos)
+        is_over = torch.zeros(count, dtype=torch.bool)
         for i in range(self.max_tokens):
-            chosen = self._choose(decoder.logits, points[:, i])
+            chosen = decoder.choose(None if points is None else points[:, i]).tokens
             said[:, i] = torch.where(is_over, policy.eos, chosen)
             is_over |= chosen == policy.eos
             if is_over.all() or i + 1 == self.max_tokens:
@@ -93,11 +94,3 @@ class _Frozen:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
         return rng.random(self.max_tokens, dtype=np.float32)
-
-    def _choose(self, logits: Tensor, points: Tensor) -> Tensor:
-        """[k] tokens from logits [k, V], by points [k] of the distribution function."""
-        if self.temperature == 0:
-            return self.policy.legal_log_probs(logits).argmax(-1)
-        cumulative = self.policy.legal_log_probs(logits, self.temperature).exp().cumsum(-1)
-        # Scaled by the last sum, which rounding leaves beside 1, a point is always less than it.
-        return (cumulative > points[:, None] * cumulative[:, -1:]).int().argmax(-1)
