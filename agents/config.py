@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.sampling import Sampling
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @dataclass
@@ -49,6 +52,15 @@ class TrainingConfig:
             optional=("max_tokens",),
         )
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+            TypeError: if a name is none of its fields.
+        """
+        return cls(**values)
+
 
 @dataclass
 class RolloutConfig(TrainingConfig):
@@ -70,6 +82,17 @@ class RolloutConfig(TrainingConfig):
         super().validate()
         check_ranges(self, integers={"num_envs": 1}, optional=("num_envs",))
         self.sampling.validate()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+            KeyError: if `sampling` is missing.
+            TypeError: if a name is none of its fields.
+        """
+        return cls(**{**values, "sampling": Sampling(**values["sampling"])})
+
 
 def check_ranges(
     config: Any,

@@ -143,9 +143,7 @@ def reference_kl(
     return (log_probs if needed else None), mean
 
 
-def _randomness(
-    seed: int, iteration: int, num_envs: int
-) -> tuple[list[int], torch.Generator]:
+def _randomness(seed: int, iteration: int, num_envs: int) -> tuple[list[int], torch.Generator]:
     """Seeds of this process's slots, and the source of sampling, which all processes share."""
     stream = hash64(np.array([seed], np.uint64), np.array([1], np.uint64))
     every = num_envs * num_ranks()

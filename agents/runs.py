@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -119,8 +120,8 @@ def versions() -> dict[str, str]:
 # ------------------------------------------------------------------ policies and environments
 
 
-def policy_of(name: str) -> Policy:
-    """The policy that a user names.
+def policy_of(name: str, **settings: Any) -> Policy:
+    """The policy that a user names; `settings` are keywords of `load_policy`.
 
     Raises:
         UserError: if there is none.
@@ -132,16 +133,18 @@ def policy_of(name: str) -> Policy:
     logging.disable_progress_bar()
     path = Path(name)
     if (path / INITIAL).is_dir() and not (path / POLICY).is_dir():
+        algorithm = read_json(path / CONFIG_FILE)["algorithm"]
         raise UserError(
             f"the run {name} is not over and has no {POLICY}/ yet: give {path / INITIAL} for the "
-            f"policy it began with, or finish it: python -m agents ppo --resume --out {name}"
+            "policy it began with, or finish it: "
+            f"python -m agents {algorithm} --resume --out {name}"
         )
     beside_others = path.parent != Path() and path.parent.is_dir()
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
         # transformers would take it for a name on the hub and ask there for a minute.
         raise UserError(f"there is no policy or run folder {name}")
     with user_errors(OSError, ValueError, TypeError, prefix=f"policy {name}: "):
-        return load_policy(name)
+        return load_policy(name, **settings)
 
 
 def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
@@ -223,6 +226,30 @@ def start(folder: Path, config: dict[str, Any]) -> None:
     write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
 
 
+def check_same(out: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raise UserError where settings differ that a run cannot change."""
+    for name, value in saved.items():
+        if given[name] != value:
+            raise UserError(
+                f"{out} has {name} {value}, which --resume cannot change to {given[name]}"
+            )
+
+
+@contextmanager
+def interruptible(algorithm: str, folder: Path) -> Iterator[None]:
+    """Say how a run that stops here goes on."""
+    again = f"python -m agents {algorithm} --resume --out {shlex.quote(str(folder))}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        advice = f"Go on with: {again}" if is_run(folder) else "Nothing was trained yet."
+        raise KeyboardInterrupt(f"Stopped. {advice}") from None
+    except FloatingPointError as error:
+        if not is_run(folder):
+            raise
+        raise FloatingPointError(f"{error}: {again} --learning-rate ...") from error
+
+
 def go_on(folder: Path, config: dict[str, Any]) -> None:
     """Prepare a run's folder for its next part: with these settings, and not finished any more."""
     write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
@@ -234,40 +261,38 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
 
     Args:
         folder: the run's.
-        trainer: with `policy`, and counts of what it did with the names that PPOTrainer has.
+        trainer: with its `policy` and its `course`.
     """
     from agents.metrics import read_metrics
 
-    policy = trainer.policy
+    policy, course = trainer.policy, trainer.course
     policy.save(folder / POLICY)
     config, before = read_json(folder / CONFIG_FILE), read_json(folder / BEFORE_FILE)
     after = _measure(policy, config)
+    figures = ("success", "greedy", "return")
     summary = {
         "env_id": config["env_id"],
         "difficulty": difficulty_of(env_of(config["env_id"], policy, **config["env_kwargs"])),
-        "algorithm": config["algorithm"],
-        "policy": config["policy"],
+        **{name: config[name] for name in ("algorithm", "policy")},
         "seed": config["config"]["seed"],
-        "iterations": trainer.iteration,
-        "episodes": trainer.num_episodes,
-        "tokens": trainer.num_tokens,
-        "seconds": trainer.seconds,
-        "cpu_seconds": trainer.cpu_seconds,
-        "kl": read_metrics(folder)[-1]["kl"],
+        "iterations": course.iteration,
+        "episodes": course.num_episodes,
+        "tokens": course.num_tokens,
+        "seconds": course.seconds,
+        "cpu_seconds": course.cpu_seconds,
+        "kl": read_metrics(folder)[-1].get("kl"),
         "warm_up": before["warm_up"],
         "test_split": after["split"],
         "test_episodes": after["episodes"],
-        "success_before": before["success"],
-        "success_after": after["success"],
-        "greedy_before": before["greedy"],
-        "greedy_after": after["greedy"],
+        **{f"{name}_before": before[name] for name in figures},
+        **{f"{name}_after": after[name] for name in figures},
     }
     write_json(folder / SUMMARY_FILE, summary)
     return summary
 
 
 def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, Any]:
-    """Success, sampled and greedy, the number of problems asked, and the split they are from.
+    """Success, sampled and greedy, the mean sampled return, and of which problems.
 
     The test split; where there is none, as with a handful of prompts, what is trained on.
     """
@@ -275,13 +300,18 @@ def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, Any]:
 
     kwargs = config["env_kwargs"]
     trained_on = env_of(config["env_id"], policy, **kwargs).unwrapped.mdp.bank
-    split = (
-        "test" if trained_on.split != "all" and trained_on.lists.has("test") else trained_on.split
-    )
+    has_test = trained_on.split != "all" and trained_on.lists.has("test")
+    split = "test" if has_test else trained_on.split
     env = env_of(config["env_id"], policy, **{**kwargs, "split": split})
-    found: dict[str, Any] = {"split": split}
+    settings = config.get("config", {})
+    masks = {"action_masks": settings.get("action_masks", False)}
     with user_errors(NoVerdictError, prefix=f"{config['env_id']}: "):
-        for name, greedy in (("success", False), ("greedy", True)):
-            episodes = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=greedy)
-            found[name] = float(episodes.success.mean())
-    return {**found, "episodes": len(episodes.returns)}
+        sampled = evaluate(policy, env, num_episodes=TEST_EPISODES, **masks)
+        greedy = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=True, **masks)
+    return {
+        "split": split,
+        "success": float(sampled.success.mean()),
+        "greedy": float(greedy.success.mean()),
+        "return": float(sampled.returns[sampled.is_graded].mean()),
+        "episodes": len(sampled.returns),
+    }

@@ -1,0 +1,205 @@
+"""What commands have in common: the flags of a run, and how a command line is read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import tyro
+
+from agents.runs import UserError
+
+Arguments = TypeVar("Arguments")
+
+
+class HasEnvironment(Protocol):
+    """Flags that tell an environment's keywords."""
+
+    difficulty: int | str | None
+    reward_weights: tuple[str, ...]
+    env_kwargs: tuple[str, ...]
+
+
+@dataclass
+class Run:
+    """What is trained, and where the results go."""
+
+    env: str | None = None
+    """Id of the environment, such as TextMath-v0, or my_module:MyTask-v0 for a task that my_module
+    registers (needed unless --resume)."""
+    policy: str = "tiny"
+    """What to begin with: tiny (the embedded model), a Hugging Face name, a folder, or a run."""
+    difficulty: int | str | None = None
+    """Name or position of the task's level (None: the task's default), or adaptive: from the
+    easiest level on, as fast as they are learned."""
+    reward_weights: tuple[str, ...] = ()
+    """Weights of the reward's components, NAME=WEIGHT, where they are not the task's own."""
+    env_kwargs: tuple[str, ...] = ()
+    """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text."""
+    out: Path | None = None
+    """The run folder (None: runs/ENV-ALGORITHM-SEED-DATE-TIME)."""
+    resume: bool = False
+    """Go on with the run in --out, with its own settings; the algorithm's may be changed."""
+    warm_up: float = 0.25
+    """A policy that cannot do the task at all is first fitted to reference answers, up to this
+    sampled success (0: never)."""
+    threads: int = 1
+    """CPU threads; for a small model one is fastest."""
+
+    def check(self) -> None:
+        """Raise UserError if something is missing or out of its range."""
+        if self.env is None:
+            raise UserError("--env is missing: the environment's id, as in --env TextMath-v0")
+        if not 0 <= self.warm_up <= 1:
+            raise UserError(f"warm_up is {self.warm_up}, expected from 0 to 1")
+        if self.threads < 1:
+            raise UserError(f"threads is {self.threads}, expected at least 1")
+
+    def settings(self) -> dict[str, Any]:
+        """Its part of config.json."""
+        return {
+            "env_id": self.env,
+            "env_kwargs": env_kwargs(self),
+            "policy": self.policy,
+            "warm_up": self.warm_up,
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def saved(cls, config: dict[str, Any], out: Path) -> Run:
+        """The run in folder `out`, from its config.json."""
+        kwargs = dict(config["env_kwargs"])
+        return cls(
+            env=config["env_id"],
+            policy=config["policy"],
+            difficulty=kwargs.pop("difficulty", None),
+            reward_weights=assignments(kwargs.pop("reward_weights", {})),
+            env_kwargs=assignments(kwargs),
+            out=out,
+            warm_up=config["warm_up"],
+            threads=config["threads"],
+        )
+
+
+@dataclass
+class Model:
+    """How the policy's model is loaded for training."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward pass; with bfloat16 weights and optimizer stay in float32 (autocast)."""
+    adapter_rank: int = 0
+    """Train a LoRA adapter of this rank on all linear layers (0: train all weights)."""
+    dora: bool = False
+    """Make the adapter a DoRA one: direction by LoRA, and a trained magnitude."""
+    gradient_checkpointing: bool = False
+    """Compute activations again instead of keeping them: less memory, a third more time."""
+    device: str | None = None
+    """Such as cuda or cpu (None: the first GPU, if there is one; the embedded policy: cpu)."""
+
+    def check(self) -> None:
+        """Raise UserError if something is out of its range."""
+        if self.adapter_rank < 0:
+            raise UserError(f"adapter_rank is {self.adapter_rank}, expected at least 0")
+        if self.dora and not self.adapter_rank:
+            raise UserError("dora is an adapter's: give its rank too, as in --adapter-rank 16")
+
+    def settings(self) -> dict[str, Any]:
+        """Keywords of `load_policy`."""
+        from agents.models import Adapter
+
+        adapter = Adapter(rank=self.adapter_rank, alpha=2 * self.adapter_rank, dora=self.dora)
+        return {
+            "dtype": self.dtype,
+            "adapter": adapter if self.adapter_rank else None,
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "device": self.device,
+        }
+
+
+def parse(
+    command: str,
+    description: str | None,
+    kind: type[Arguments],
+    arguments: Sequence[str],
+    default: Arguments | None = None,
+) -> Arguments:
+    """The arguments as a `kind`; what tyro has to complain about becomes a UserError."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind,
+                prog=f"python -m agents {command}",
+                description=description,
+                args=arguments,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise  # --help
+        raise UserError(_in_one_line(complaint.getvalue())) from None
+
+
+def _in_one_line(box: str) -> str:
+    """What a box of tyro's says, without colors, its frame, its title and the help in it."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", box)
+    rows = [row.strip("│╭╮╰╯─ ") for row in plain.splitlines()[1:]]
+    # What was a rule is an empty row now.
+    sections = [" ".join(group) for filled, group in itertools.groupby(rows, bool) if filled]
+    help_starts = ("Argument helptext", "For full helptext")
+    said = [text for text in sections if not text.startswith(help_starts)]
+    return " ".join(said).removeprefix("Error parsing ")
+
+
+def check_unchanged(given: Run, saved: Run) -> None:
+    """Another task or another first policy would be another run."""
+    old, new = ({**run.settings(), **env_kwargs(run)} for run in (saved, given))
+    names = {"env_id": "env", "policy": "policy", "warm_up": "warm_up"}
+    names |= {name: name for name in (*env_kwargs(saved), *env_kwargs(given))}
+    for key, name in names.items():
+        if new.get(key) != old.get(key):
+            raise UserError(
+                f"{saved.out} has {name} {old.get(key)}, which --resume cannot change to "
+                f"{new.get(key)}"
+            )
+
+
+def env_kwargs(given: HasEnvironment) -> dict[str, Any]:
+    """The keywords of the environment that the user gives, and no others.
+
+    Raises:
+        UserError: if one is no NAME=VALUE, or stands there twice.
+    """
+    found = values("env-kwargs", given.env_kwargs)
+    if given.difficulty is not None:
+        found["difficulty"] = given.difficulty
+    if given.reward_weights:
+        found["reward_weights"] = values("reward-weights", given.reward_weights)
+    return found
+
+
+def values(flag: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE texts as a dict."""
+    found: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise UserError(f"--{flag} has {text}, expected NAME=VALUE, each NAME once")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
+
+
+def assignments(values: dict[str, Any]) -> tuple[str, ...]:
+    """The inverse of `values`."""
+    return tuple(f"{name}={json.dumps(value)}" for name, value in values.items())

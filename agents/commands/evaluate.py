@@ -1,0 +1,89 @@
+"""`python -m agents evaluate`: measure a policy."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agents import runs
+from agents.commands.arguments import env_kwargs, parse
+from agents.runs import UserError
+
+
+@dataclass
+class Evaluation:
+    """What is measured, and on which problems."""
+
+    policy: str
+    """A run, tiny (the embedded model), a Hugging Face name, or a folder."""
+    env: str | None = None
+    """Id of the environment, such as TextMath-v0 (None: the run's own)."""
+    difficulty: int | str | None = None
+    """Name or position of the task's level, or adaptive: all levels in equal shares (None: the
+    run's own, else the task's default)."""
+    reward_weights: tuple[str, ...] = ()
+    """Weights of the reward's components, NAME=WEIGHT (none: the run's own, else the task's)."""
+    env_kwargs: tuple[str, ...] = ()
+    """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text (none: the run's
+    own)."""
+    split: Literal["train", "validation", "test", "all"] = "test"
+    """Whose problems; those of test are never trained on."""
+    episodes: int = runs.TEST_EPISODES
+    """How many problems, one episode each."""
+    greedy: bool = False
+    """Choose the most probable token instead of sampling."""
+    seed: int = 0
+    """Of the sampling; the problems are always the same."""
+    threads: int = 1
+    """CPU threads; for a small model one is fastest."""
+
+    def check(self) -> None:
+        """Raise UserError if something is out of its range."""
+        for name, least in (("episodes", 1), ("threads", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Measure a policy: a line to read, then the same as JSON."""
+    given = parse("evaluate", run.__doc__, Evaluation, arguments)
+    given.check()
+    import torch
+
+    from agents.rollout import NoVerdictError
+    from agents.rollout import evaluate as play
+
+    torch.set_num_threads(given.threads)
+    policy = runs.policy_of(given.policy)
+    env_id, settings = runs.task_of(given.policy, given.env, env_kwargs(given))
+    env = runs.env_of(env_id, policy, **{**settings, "split": given.split})
+    with runs.user_errors(
+        ValueError, NoVerdictError, prefix=f"{given.policy} cannot play {env_id}: "
+    ):
+        episodes = play(
+            policy, env, num_episodes=given.episodes, greedy=given.greedy, seed=given.seed
+        )
+    success, level = float(episodes.success.mean()), runs.difficulty_of(env)
+    num_graded = len(episodes.success)
+    error = float(episodes.success.std()) / math.sqrt(num_graded)
+    where = ", ".join(filter(None, [env_id, level, f"{given.split} split"]))
+    how = "greedy" if given.greedy else "sampled"
+    margin = f"± {1.96 * error:.3f} (95 %, {num_graded} episodes)"
+    print(f"{where}: {how} success {success:.3f} {margin}")
+    found = {
+        "policy": given.policy,
+        "env_id": env_id,
+        "difficulty": level,
+        "split": given.split,
+        "episodes": len(episodes.returns),
+        "verifier_errors": len(episodes.returns) - num_graded,
+        "greedy": given.greedy,
+        "seed": given.seed,
+        "success": success,
+        "success_standard_error": error,
+        "return_mean": float(episodes.returns[episodes.is_graded].mean()),
+    }
+    print(json.dumps(found))
