@@ -8,12 +8,15 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents import sampling as sampling_
+from agents.adapters import Adapter, add_adapter, has_adapter, merged, without_adapter  # noqa: F401
+from agents.sampling import Sampling
 from textgym.tokenizer import CharTokenizer, Tokenizer, Vocabulary, load_tokenizer
 
 TINY = Path(__file__).parent / "assets" / "tiny"
@@ -30,6 +33,13 @@ class TokenStats(NamedTuple):
     log_probs: Tensor
     entropies: Tensor
     values: Tensor
+
+
+class Reference(Protocol):
+    """What `Policy.reference` gives: called like the policy, without gradients."""
+
+    def __call__(self, tokens: Tensor, mask: Tensor, **kwargs: Any) -> TokenStats:
+        """See `Policy.forward`."""
 
 
 class Policy(nn.Module):
@@ -88,15 +98,28 @@ class Policy(nn.Module):
         features = features / hidden.shape[-1] ** 0.5
         return self.value_head(features.to(self.value_head.weight.dtype)).squeeze(-1)
 
-    def forward(self, tokens: Tensor, mask: Tensor, *, temperature: float = 1.0) -> TokenStats:
+    def forward(
+        self,
+        tokens: Tensor,
+        mask: Tensor,
+        *,
+        sampling: Sampling = Sampling(),
+        legal: Tensor | None = None,
+        temperature: float | None = None,
+    ) -> TokenStats:
         """One teacher-forced pass over whole episodes.
 
         Args:
             tokens: [B, L] int64, padded on the right. No attention mask is needed: attention is
                 causal, so nothing that counts can see the padding.
             mask: [B, L] bool, the tokens that matter; the others' results are 0.
-            temperature: of the distribution that the tokens were drawn from.
+            sampling: how the tokens were drawn.
+            legal: [B, L, W] uint8, the tokens that the environment allowed (see `Rollout`); None
+                or W = 0: all.
+            temperature: short for Sampling(temperature=...).
         """
+        if temperature is not None:
+            sampling = Sampling(temperature=temperature)
         if tokens.shape[1] < 2 or not bool(mask.any()):
             zeros = self.value_head.weight.sum() * torch.zeros(tokens.shape, device=tokens.device)
             return TokenStats(zeros, zeros, zeros)
@@ -111,10 +134,15 @@ class Policy(nn.Module):
         )
         chosen = mask[:, first + 1 :]
         logits = output.logits[chosen]  # [n, V]: nothing is normalised that nobody asks for
-        log_probs = self.legal_log_probs(logits, temperature)
-        picked = log_probs.gather(-1, tokens[:, first + 1 :][chosen].unsqueeze(-1)).squeeze(-1)
+        picked_tokens, illegal = tokens[mask], self.illegal
+        if legal is not None and legal.shape[-1]:
+            bits = legal[mask].unsqueeze(-1) >> torch.arange(7, -1, -1, device=tokens.device) & 1
+            illegal = illegal | (bits.flatten(1)[:, : len(illegal)] == 0)
+        log_probs = sampling_.log_probs(logits, illegal, sampling, chosen=picked_tokens)
+        picked = log_probs.gather(-1, picked_tokens.unsqueeze(-1)).squeeze(-1)
         # p log p is 0 where p is 0: -inf times 0 would be NaN.
-        entropies = -(log_probs.exp() * log_probs.masked_fill(self.illegal, 0.0)).sum(-1)
+        finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
+        entropies = -(log_probs.exp() * finite).sum(-1)
         values = self.value(output.hidden_states[-1][:, first:-1][chosen])
         return TokenStats(*(self._scatter(x, mask) for x in (picked, entropies, values)))
 
@@ -128,6 +156,14 @@ class Policy(nn.Module):
         reference = copy.deepcopy(self).eval()
         return reference.requires_grad_(False)
 
+    def reference(self) -> Reference:
+        """The policy as it began: its log_probs stay, whatever the policy learns.
+
+        With an adapter it is the same model with the adapter switched off, without a second copy;
+        else a frozen copy.
+        """
+        return _AdapterOff(self) if has_adapter(self.model) else self.frozen_copy()
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer.from_pretrained` load.
 
@@ -135,7 +171,11 @@ class Policy(nn.Module):
         """
         from safetensors.torch import save_file
 
-        self.model.save_pretrained(folder)
+        if has_adapter(self.model):
+            self.model.save_pretrained(Path(folder) / "adapter")
+            merged(self.model).save_pretrained(folder)
+        else:
+            self.model.save_pretrained(folder)
         tokenizer: Any = self.tokenizer
         if isinstance(tokenizer, CharTokenizer):
             tokenizer = tokenizer.to_hugging_face()
@@ -144,7 +184,46 @@ class Policy(nn.Module):
         save_file(head, Path(folder) / "value_head.safetensors")
 
 
-def load_policy(name: str | os.PathLike[str] = "tiny") -> Policy:
+class _AdapterOff:
+    """A policy's reference: the same model, without its adapter."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor, mask: Tensor, **kwargs: Any) -> TokenStats:
+        policy, training = self.policy, self.policy.training
+        policy.eval()  # dropout in the reference would be noise in the KL
+        try:
+            with policy.model.disable_adapter():
+                return policy(tokens, mask, **kwargs)
+        finally:
+            policy.train(training)
+
+
+def as_policy(model: Policy | nn.Module, tokenizer: Tokenizer | None = None) -> Policy:
+    """A Policy as it is, or one made of a causal language model and its tokenizer.
+
+    Raises:
+        TypeError: if the model is no Policy and the tokenizer is missing.
+    """
+    if isinstance(model, Policy):
+        return model
+    if tokenizer is None:
+        raise TypeError(
+            f"tokenizer is missing: a {type(model).__name__} needs it, a Policy has its own"
+        )
+    return Policy(model, tokenizer)
+
+
+def load_policy(
+    name: str | os.PathLike[str] = "tiny",
+    *,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    adapter: Adapter | None = None,
+    gradient_checkpointing: bool = False,
+    device: torch.device | str | None = None,
+) -> Policy:
     """A policy from "tiny" (the embedded one), a Hugging Face name, a folder, or a run folder.
 
     Raises:
@@ -156,7 +235,11 @@ def load_policy(name: str | os.PathLike[str] = "tiny") -> Policy:
     if (folder / "policy").is_dir():
         folder = folder / "policy"
     source = str(folder) if folder.is_dir() else str(name)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() and folder != TINY else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).to(device)
+    if adapter is not None:
+        model = add_adapter(model, adapter)
     policy = Policy(model, load_tokenizer(source))
     if (folder / "value_head.safetensors").is_file():
         from safetensors.torch import load_file

@@ -44,6 +44,7 @@ LAYERS = {
     ],
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
+        ["log_probs", "packing", "adapters"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["environments"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],

@@ -1,0 +1,89 @@
+"""Adapters by peft: a few small matrices train, the model that they change stays as it is.
+
+A model with an adapter is peft's PeftModel, made here or by the caller. Its reference policy is the
+same model with the adapter switched off, so that there is no second copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA: a change of rank r, W + alpha / r · B A, of each targeted layer. Hu et al. 2022."""
+
+    rank: int = 16
+    """r, the rank of the change."""
+    alpha: float = 32.0
+    """Its scale: the change is multiplied by alpha / rank."""
+    dropout: float = 0.0
+    """Probability with which an input of A is dropped in training mode."""
+    dora: bool = False
+    """Also learn the norm of each output's weights (DoRA, Liu et al. 2024)."""
+    target: str | tuple[str, ...] = "all-linear"
+    """Names of the layers to change, or "all-linear": all but the one that gives the logits."""
+
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        from agents.config import check_ranges
+
+        check_ranges(self, integers={"rank": 1}, positive=("alpha",), unit=("dropout",))
+
+
+def add_adapter(model: nn.Module, adapter: Adapter, *, seed: int = 0) -> nn.Module:
+    """The model as a PeftModel with a fresh adapter, which changes nothing until it has learned.
+
+    Args:
+        model: a Hugging Face causal language model; its layers are changed in place, its weights
+            are frozen.
+        adapter: what to add.
+        seed: of the matrices A.
+
+    Raises:
+        ValueError: if a field is out of its range, or the model has no layer of a target's name.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    adapter.validate()
+    target = adapter.target if isinstance(adapter.target, str) else list(adapter.target)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.dora,
+        target_modules=target,
+    )
+    devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=devices):  # the caller's randomness is not ours to spend
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether the model is peft's."""
+    return hasattr(model, "disable_adapter") and hasattr(model, "get_base_model")
+
+
+def without_adapter(model: Any) -> Any:
+    """The Hugging Face model itself; its layers include the adapter, if there is one."""
+    return model.get_base_model() if has_adapter(model) else model
+
+
+def merged(model: Any) -> Any:
+    """A copy of a PeftModel as a plain model, with what the adapter learned in its weights.
+
+    The copy is worth its memory: adding to the weights in place and subtracting again would leave
+    them changed by rounding, and with them the reference.
+    """
+    return copy.deepcopy(model).merge_and_unload()
