@@ -6,13 +6,14 @@ of the one with the beginning of the other never gets to see both. Every respons
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
@@ -71,6 +72,15 @@ class TextData:
             for row in rows
         ]
         return torch.tensor(longest, dtype=torch.int64)
+
+    def num_tokens(self, rows: Sequence[int]) -> int:
+        """How many tokens of responses there are in these rows."""
+        return sum(len(response) for row in rows for response in self.responses[row])
+
+    def digest(self) -> str:
+        """A hash of all tokens, by which the same data are known again."""
+        content = repr((self.prompts, self.responses)).encode()
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
 
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Tokens [n k, L] int64 and mask [n k, L] bool, True at responses' tokens.
@@ -147,6 +157,11 @@ def tokenise(
     if report.kept < report.rows or report.cut:
         warnings.warn(str(report), stacklevel=3)
     return data
+
+
+def context_of(model: nn.Module) -> int | None:
+    """How many tokens a causal language model can see; None: its config does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def check_columns(**columns: Any) -> None:

@@ -44,7 +44,8 @@ LAYERS = {
     ],
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
-        ["log_probs", "packing", "adapters"],
+        ["log_probs", "packing", "adapters", "preference_losses", "text_data"],
+        ["preference_data", "online_pairs", "custom_loss"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["environments"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
