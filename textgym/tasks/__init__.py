@@ -21,7 +21,7 @@ from textgym.tasks.math import (
     TextWordProblem,
 )
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
-from textgym.tasks.preference import TextPreference
+from textgym.tasks.preference import TextPreference, TextReview
 from textgym.tasks.probes import (
     TextProbeConstant,
     TextProbeDelay,
@@ -55,6 +55,7 @@ __all__ = [
     "TextProbeExplore",
     "TextProbePrompt",
     "TextPython",
+    "TextReview",
     "TextSequence",
     "TextStructured",
     "TextUnits",

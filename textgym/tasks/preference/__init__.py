@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from textgym.tasks.preference.text_preference import TextPreference
+from textgym.tasks.preference.text_review import TextReview
 
-__all__ = ["TextPreference"]
+__all__ = ["TextPreference", "TextReview"]
