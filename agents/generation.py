@@ -6,18 +6,19 @@ a new prompt, another a single token, a third a tool's answer, each at its own p
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
 
+from agents.decoders.hugging_face import HuggingFaceNetwork
+from agents.decoders.llama import LlamaNetwork, is_llama
 from agents.models import Policy
 from agents.sampling import Sampling, draw, log_probs
 
-# transformers 5.23 calls it `cache`; those from 5.17 on know the old name alone.
-warnings.filterwarnings("ignore", "`past_key_values` is deprecated", FutureWarning)
+FORWARD_TOKENS = 8192
+"""Tokens of one forward, padding included: longer prompts are fed in parts, so that memory does not
+grow with their length."""
 
 
 class Choice(NamedTuple):
@@ -77,67 +78,40 @@ class Generator(Protocol):
 
     def keep(self, slots: Tensor) -> None:
         """Forget all slots but these [k] int64; they are renumbered 0 to k - 1, in this order."""
-class SlotCache(Cache):
-    """Keys and values of `num_slots` slots, `capacity` columns each, for any transformers model.
 
-    `aim(slots, columns, width)` tells where the next forward writes, and how many columns it sees.
+
+class Network(Protocol):
+    """What a `SlotDecoder` needs of a model over a cache of slots; see `agents.decoders`.
+
+    Column c of a slot's cache is its token at position c; the last column takes padding.
     """
 
-    def __init__(self, num_layers: int, num_slots: int, capacity: int) -> None:
-        self.slots: Tensor | None = None  # None: all of them, in order
-        self.columns: Tensor = torch.empty(0)
-        self.width = 0
-        super().__init__(layers=[_SlotLayer(self, num_slots, capacity) for _ in range(num_layers)])
+    def __call__(
+        self,
+        slots: Tensor | None,
+        tokens: Tensor,
+        positions: Tensor,
+        columns: Tensor,
+        seen: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Run tokens and keep their keys and values.
 
-    def aim(self, slots: Tensor | None, columns: Tensor, width: int) -> None:
-        """The next forward writes tokens [k, t] at `columns` [k, t] of `slots` [k]."""
-        self.slots, self.columns, self.width = slots, columns, width
+        Args:
+            slots: [k] int64, each once, or None for all in order.
+            tokens: [k, t] int64.
+            positions: [k, t] int64, for the model's position embedding.
+            columns: [k, t] int64, where the keys and values go.
+            seen: [k, t, width] bool: the columns that each token attends to.
+
+        Returns:
+            Hidden states [k, D] and logits [k, V], float32, of the last token of each row.
+        """
+
+    def copy(self, sources: Tensor, targets: Tensor, width: int) -> None:
+        """Give slots `targets` [k] the first `width` columns of slots `sources` [k]."""
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all slots but these, in this order."""
-        for layer in self.layers:
-            layer.num_slots = len(slots)
-            if layer.is_initialized:
-                layer.keys = layer.keys.index_select(0, slots)
-                layer.values = layer.values.index_select(0, slots)
-
-
-class _SlotLayer(CacheLayerMixin):
-    """One layer's keys and values, [slots, columns, heads, width of a head]."""
-
-    def __init__(self, cache: SlotCache, num_slots: int, capacity: int) -> None:
-        super().__init__()
-        self.cache, self.num_slots, self.capacity = cache, num_slots, capacity
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        shape = (self.num_slots, self.capacity)
-        self.keys = key_states.new_zeros(*shape, key_states.shape[1], key_states.shape[3])
-        self.values = value_states.new_zeros(*shape, value_states.shape[1], value_states.shape[3])
-        self.is_initialized = True
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write [k, heads, t, d] at the cache's aim; return what those slots hold."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        cache, slots = self.cache, self.cache.slots
-        rows = torch.arange(len(self.keys), device=key_states.device) if slots is None else slots
-        self.keys[rows[:, None], cache.columns] = key_states.transpose(1, 2)
-        self.values[rows[:, None], cache.columns] = value_states.transpose(1, 2)
-        keys, values = self.keys[:, : cache.width], self.values[:, : cache.width]
-        if slots is not None:
-            keys, values = keys[slots], values[slots]
-        return keys.transpose(1, 2), values.transpose(1, 2)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.width, 0
-
-    def get_seq_length(self) -> int:
-        return self.cache.width
-
-    def get_max_length(self) -> int:
-        return self.capacity
+        """Forget all slots but these [k]; they are renumbered 0 to k - 1."""
 
 
 class SlotDecoder:
@@ -158,82 +132,117 @@ class SlotDecoder:
         policy: Policy,
         num_slots: int,
         capacity: int,
-        sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
+        sampling: Sampling = Sampling(),
     ) -> None:
-        config = policy.model.config.get_text_config()
-        if getattr(policy.model, "_is_stateful", False):  # transformers' mark of Mamba and the like
-            raise ValueError(
-                f"{type(policy.model).__name__} has recurrent layers: generation here keeps keys "
-                "and values, and nothing else"
-            )
-        positions = getattr(config, "max_position_embeddings", None)
-        if positions and positions < capacity:
-            raise ValueError(
-                f"the model has {positions} positions and an episode may have {capacity} tokens"
-            )
-        window = getattr(config, "sliding_window", None)
-        if window and getattr(config, "use_sliding_window", True) and window < capacity:
-            raise ValueError(
-                f"the model attends to the last {window} tokens only and an episode may have "
-                f"{capacity}: generation here needs full attention"
-            )
+        _check_reach(policy.model.config.get_text_config(), capacity)
         self.policy, self.sampling, self.capacity = policy, sampling, capacity
         # One spare column takes the padding of shorter rows.
-        self.cache = SlotCache(config.num_hidden_layers, num_slots, capacity + 1)
-        self.hidden = torch.zeros(num_slots, config.hidden_size, device=policy.device)
+        kind = LlamaNetwork if is_llama(policy.model) else HuggingFaceNetwork
+        self.network: Network = kind(policy.model, num_slots, capacity + 1)
+        self.hidden = torch.zeros(num_slots, policy.value_head.in_features, device=policy.device)
         self.logits = torch.zeros(num_slots, len(policy.illegal), device=policy.device)
 
     @torch.no_grad()
     def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
-        """Append tokens to slots, which then stand ready for `choose`."""
-        length = tokens.shape[1]
+        """Append tokens to slots, which then stand ready for `choose`.
+
+        Prompts that are equal are run once, and their keys and values copied.
+        """
+        if len(tokens) == 1 or tokens.shape[1] == 1 or bool(starts.any()):
+            self._run_in_parts(slots, tokens, starts, counts)
+            return
+        first, leader = _first_of_equals(torch.cat([counts[:, None], tokens], dim=1))
+        slots = torch.arange(len(tokens)) if slots is None else slots
+        self._run_in_parts(slots[first], tokens[first], starts[first], counts[first])
+        is_copy = torch.ones(len(tokens), dtype=torch.bool)
+        is_copy[first] = False
+        if bool(is_copy.any()):
+            pairs = torch.stack([slots[leader][is_copy], slots[is_copy]]).to(self.policy.device)
+            self.network.copy(*pairs, int(counts.max()))
+            for store in (self.hidden, self.logits):
+                store[pairs[1]] = store[pairs[0]]
+
+    def _run_in_parts(
+        self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor
+    ) -> None:
+        """`_run`, at most FORWARD_TOKENS at a time."""
+        num_rows, length = tokens.shape
+        if num_rows * length <= FORWARD_TOKENS:
+            self._run(slots, tokens, starts, counts)
+            return
+        slots = torch.arange(num_rows) if slots is None else slots
+        width = min(length, FORWARD_TOKENS // 8)
+        for rows in torch.arange(num_rows).split(FORWARD_TOKENS // width):
+            # The last part is whole: every row's last token is in it.
+            for end in range(length - (length - 1) // width * width, length + 1, width):
+                begin = max(end - width, 0)
+                here = (counts[rows] - (length - end)).clamp(0, end - begin)
+                before = (counts[rows] - (length - begin)).clamp(min=0)
+                self._run(slots[rows], tokens[rows, begin:end], starts[rows] + before, here)
+
+    def _run(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
+        """Run the last `counts` [k] (0 to t) of tokens [k, t] at the positions from `starts` on."""
+        length, width, device = tokens.shape[1], int((starts + counts).max()), self.policy.device
         places = torch.arange(length) - (length - counts)[:, None]
         positions = starts[:, None] + places.clamp(min=0)
         columns = torch.where(places < 0, self.capacity, positions)
-        width = int((starts + counts).max())
-        device = self.policy.device
+        tokens, positions, columns = torch.stack([tokens, positions, columns]).to(device)
         slots = None if slots is None else slots.to(device)
-        tokens, positions, columns = (x.to(device) for x in (tokens, positions, columns))
-        self.cache.aim(slots, columns, width)
-        seen = torch.arange(width, device=device) <= positions[:, :, None]  # [k, t, width]
-        dtype = self.policy.model.dtype
-        mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-        mask.masked_fill_(~seen, torch.finfo(dtype).min)
-        output = self.policy.model(
-            input_ids=tokens,
-            attention_mask=mask[:, None],
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            output_hidden_states=True,
-            logits_to_keep=1,
-        )
-        rows = slice(None) if slots is None else slots
-        self.logits[rows] = output.logits[:, -1].float()
-        self.hidden[rows] = output.hidden_states[-1][:, -1].float()
+        seen = torch.arange(max(width, 1), device=device) <= positions[:, :, None]
+        hidden, logits = self.network(slots, tokens, positions, columns, seen)
+        if slots is None:
+            self.hidden, self.logits = hidden, logits
+        else:
+            self.hidden[slots], self.logits[slots] = hidden, logits
 
     @torch.no_grad()
     def choose(self, points: Tensor | None, legal: Tensor | None = None) -> Choice:
         """Choose the next token of every slot."""
         illegal = self.policy.illegal
         if legal is not None:
-            given = illegal.expand(len(legal), -1).clone()
-            given[:, : legal.shape[1]] |= ~legal.to(given.device)
-            illegal = given
+            allowed = torch.zeros(len(legal), len(illegal), dtype=torch.bool)
+            allowed[:, : legal.shape[1]] = legal
+            illegal = illegal | ~allowed.to(illegal.device)
         found = log_probs(self.logits, illegal, self.sampling)
         tokens = found.argmax(-1) if points is None else draw(found, points.to(found.device))
         picked = found.gather(1, tokens[:, None])[:, 0]
         # Packed, so that the host waits for the device once.
-        packed = torch.stack([x.double() for x in (tokens, picked, self.values())]).cpu()
+        packed = torch.stack([x.double() for x in (tokens, picked, self._values())]).cpu()
         return Choice(packed[0].long(), packed[1].float(), packed[2].float())
+
+    def _values(self) -> Tensor:
+        return self.policy.value(self.hidden).float()
 
     @torch.no_grad()
     def values(self) -> Tensor:
         """[slots] v(s) of the states in which the slots stand."""
-        return self.policy.value(self.hidden).float().cpu()
+        return self._values().cpu()
 
+    @torch.no_grad()
     def keep(self, slots: Tensor) -> None:
         """Forget all slots but these [k]; they are renumbered 0 to k - 1."""
         slots = slots.to(self.policy.device)
-        self.cache.keep(slots)
+        self.network.keep(slots)
         self.hidden, self.logits = self.hidden[slots], self.logits[slots]
+
+
+def _check_reach(config: Any, capacity: int) -> None:
+    """Raise ValueError unless the model attends to all tokens of an episode of `capacity`."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and positions < capacity:
+        raise ValueError(
+            f"the model has {positions} positions and an episode may have {capacity} tokens"
+        )
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and window < capacity:
+        raise ValueError(
+            f"the model attends to the last {window} tokens only and an episode may have "
+            f"{capacity}: generation here needs full attention"
+        )
+
+
+def _first_of_equals(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of each set of equal rows [m], in order; for each row its first, [k]."""
+    seen: dict[bytes, int] = {}
+    leader = [seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows.numpy())]
+    return torch.tensor(list(seen.values())), torch.tensor(leader)

@@ -44,10 +44,11 @@ LAYERS = {
     ],
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
-        ["log_probs", "packing", "adapters", "preference_losses", "text_data"],
+        ["log_probs", "packing", "adapters", "preference_losses", "text_data", "decoders"],
         ["preference_data", "online_pairs", "custom_loss"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
         ["environments"],
+        ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
         ["play"],
         ["ppo", "grpo", "dpo", "sft", "reward_model"],

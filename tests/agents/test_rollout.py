@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit, TransformReward
 
+from agents import collector
 from agents import rollout as rollout_module
 from agents.batch import Rollout
 from agents.generation import SlotDecoder
@@ -248,7 +249,7 @@ def test_log_probs_and_values_equal_one_forward_over_the_recorded_tokens(
 def test_dropping_finished_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rollouts = []
     for below in (0.0, 1.1):
-        monkeypatch.setattr(rollout_module, "COMPACT_BELOW", below)
+        monkeypatch.setattr(collector, "COMPACT_BELOW", below)
         rollouts.append(play(vector(CHAT, 8), 13, generator=None)[0])
     never, always = rollouts
     assert torch.equal(never.tokens, always.tokens) and torch.equal(never.mask, always.mask)
@@ -258,14 +259,14 @@ def test_dropping_finished_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch)
 def naive_rows(policy: Policy, seeds: list[int], num_episodes: int) -> dict[int, list[int]]:
     """Single environments, a full forward over each observation, no cache: episode -> tokens.
 
-    The same uniform numbers are turned into tokens: one per slot and time, idle slots included.
+    The same uniform numbers are turned into tokens: one per episode and position.
     """
-    num_slots, generator, rows = len(seeds), seeded(), {}
+    num_slots, rows = len(seeds), {}
     envs = [RLEnvironment(CHAT) for _ in seeds]
     states = [env.reset(seed=seed) for env, seed in zip(envs, seeds, strict=True)]
     episode = list(range(num_slots))
+    uniform = torch.rand(num_episodes, len(states[0][0]), generator=seeded()).tolist()
     while min(episode) < num_episodes:
-        uniform = torch.rand(num_slots, 1, generator=generator)[:, 0].tolist()
         for slot in range(num_slots):
             if episode[slot] >= num_episodes:
                 continue
@@ -274,7 +275,7 @@ def naive_rows(policy: Policy, seeds: list[int], num_episodes: int) -> dict[int,
             with torch.no_grad():
                 logits = policy.model(tokens[None]).logits[0, -1].double()
             logits[ILLEGAL] = -torch.inf
-            below = logits.softmax(-1).cumsum(-1) <= uniform[slot]
+            below = logits.softmax(-1).cumsum(-1) <= uniform[episode[slot]][info["length"]]
             observation, _, over, _, info = envs[slot].step(int(below.sum()))
             states[slot] = observation, info
             if over:
@@ -284,10 +285,7 @@ def naive_rows(policy: Policy, seeds: list[int], num_episodes: int) -> dict[int,
     return rows
 
 
-def test_acting_by_full_forwards_with_the_same_random_numbers_gives_the_same_tokens(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(rollout_module, "COMPACT_BELOW", 0.0)  # or fewer numbers were drawn
+def test_acting_by_full_forwards_with_the_same_random_numbers_gives_the_same_tokens() -> None:
     seeds = [5, 6, 7, 8]
     rollout, _ = play(vector(CHAT, 4), 10, seed=seeds)
     rows = naive_rows(new_policy(), seeds, 10)
@@ -342,7 +340,7 @@ def test_a_limit_from_outside_truncates_and_the_task_itself_terminates() -> None
 
 @pytest.mark.parametrize("mdp", [LENGTHS, CHAT])
 def test_the_bootstrap_is_the_value_of_the_state_in_which_an_episode_was_cut_off(mdp) -> None:
-    rollout, _ = play(limited(mdp, 4, steps=5), 18)
+    rollout, _ = play(limited(mdp, 4, steps=5), 18, generator=seeded(1))
     policy = new_policy()
     for row in range(18):
         tokens = rollout.tokens[row : row + 1, : rollout.lengths[row]]
@@ -501,7 +499,8 @@ def test_evaluate_ignores_groups() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_plays_in_evaluation_mode_and_puts_the_training_flag_back(training: bool) -> None:
     policy, flags = new_policy().train(training), []
-    policy.model.register_forward_pre_hook(lambda model, inputs: flags.append(model.training))
+    model = policy.model
+    model.lm_head.register_forward_pre_hook(lambda head, inputs: flags.append(model.training))
     evaluate(policy, RLEnvironment(LENGTHS), num_episodes=4)
     assert flags and not any(flags)
     assert policy.training is training and policy.model.training is training

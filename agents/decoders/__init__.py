@@ -1,0 +1,1 @@
+"""Networks with a cache of slots: what a `SlotDecoder` runs to get from tokens to logits."""
