@@ -6,6 +6,7 @@ bit, and Ctrl-C, which saves first. What an iteration is, only the learner knows
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,20 +97,28 @@ class Course:
             FileExistsError: if the folder holds another run.
             KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
         """
-        config = self.config
+        every = self.config.checkpoint_every
         self._claim_folder()
         with self._logger() as log, held_back_interrupts() as interrupted:
-            while self.iteration < config.num_iterations:
+            while not self.is_over:
                 metrics = step()
                 log(self.iteration, metrics)
                 if interrupted():
                     self.save_checkpoint()
                     raise KeyboardInterrupt
-                every, is_last = config.checkpoint_every, self.iteration == config.num_iterations
-                if is_last or (every and self.iteration % every == 0):
+                if self.is_over or (every and self.iteration % every == 0):
                     self.save_checkpoint()
         if self._writes:
             plot_learning_curve(self.folder)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no iteration is left."""
+        return self.iteration >= self.config.num_iterations
+
+    def stop(self) -> None:
+        """Let the iterations done be all: the aim is reached."""
+        self.config = dataclasses.replace(self.config, num_iterations=self.iteration)
 
     def step(self, learn: Callable[[], Metrics]) -> Metrics:
         """One iteration: set the learning rate, learn, count.

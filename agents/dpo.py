@@ -299,7 +299,7 @@ class DPOTrainer:
         course.num_episodes += len(rows)
         course.num_tokens += self.data.num_tokens(rows)
         is_last = course.iteration + 1 == course.config.num_iterations
-        if held_out and (is_last or course.iteration % config.evaluate_every == 0):
+        if held_out and (is_last or (course.iteration + 1) % config.evaluate_every == 0):
             metrics |= self._validate(held_out)
         return metrics
 

@@ -43,6 +43,7 @@ METRICS: dict[str, str] = {
     "ratio": "r; per token",
     "clip_fraction": "[clip(r, 1 - ε, 1 + ε) A < r A]: the policy gets no gradient; per token",
     "approx_kl": "(r - 1) - log r, which is KL(π_old || π) on average; in nats, per token",
+    "nll": "-log π of the responses that are imitated; in nats, per token",
     "preference_loss": "the loss of agents.preference_losses; per pair, as are the next six",
     "chosen_reward": "r of the chosen response: β log(π / π_ref) unless the loss says otherwise",
     "rejected_reward": "the same of the rejected response",

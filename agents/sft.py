@@ -1,40 +1,64 @@
-"""Supervised fine-tuning on a task's reference answers: the warm-up before reinforcement learning.
+"""Supervised fine-tuning on responses: a task's reference answers, or texts of one's own.
 
-Maximises log pi(reference answer, eos | prompt) and stops at a stated sampled success, because a
-fixed number of steps does not give a fixed starting point.
+Maximises log pi(response, eos | prompt). On a task it is the warm-up before reinforcement learning,
+and stops at a stated sampled success, because a fixed number of steps does not give a fixed
+starting point.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from torch import Tensor
+from torch import Tensor, nn
 
-from agents.config import check_ranges
-from agents.losses import policy_gradient_loss
-from agents.models import Policy
+from agents.config import TrainingConfig, check_ranges
+from agents.course import Course
+from agents.distributed import num_ranks, rank
+from agents.losses import Metrics, policy_gradient_loss
+from agents.models import Policy, as_policy
+from agents.optimization import adamw, micro_batches, update
 from agents.rollout import as_vector_env, check_tokens, evaluate
+from agents.text_data import TextData, TooLong, check_columns, context_of, tokenise
 from textgym.bank import ProblemBank
+from textgym.data_sets import Layout, load_rows
+from textgym.tokenizer import Tokenizer
 from textgym.vector import TokenVectorEnv
+
+WEIGHT_DECAY = 0.01
+
+STREAM = 0x5F7
+"""Sets the draws of batches apart from all others of one seed."""
+
+LAYOUTS = (
+    Layout("responses", prompt="prompt", response="response", key=("prompt", "response")),
+    Layout("TRL", prompt="prompt", response="completion", key=("prompt", "response")),
+    Layout("Alpaca", prompt="instruction", response="output", key=("prompt", "response")),
+)
+"""Columns of files that can be imitated."""
 
 
 @dataclass
-class SFTConfig:
+class SFTConfig(TrainingConfig):
     """What SFTTrainer reads."""
 
     learning_rate: float = 2e-3
-    """Peak of AdamW's rate: linear warm-up, then a cosine to a tenth over `max_steps`."""
+    """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
+    num_iterations: int = 4000
+    """On a task: optimizer steps after which it stops in any case."""
+    num_epochs: int = 3
+    """On texts: passes over them."""
     batch_size: int = 128
-    """Reference answers per step."""
-    max_steps: int = 4000
-    """Steps after which it stops in any case."""
-    warmup_steps: int = 50
+    """Responses per step."""
+    warmup_iterations: int = 50
     """Steps over which the rate rises."""
     target_success: float | None = None
     """Stop once this sampled success on the validation split is reached (of a data set that has
@@ -43,10 +67,6 @@ class SFTConfig:
     """Steps between two looks at it."""
     evaluate_episodes: int = 256
     """Validation problems per look."""
-    max_grad_norm: float = 1.0
-    """The gradient's norm is cut to this."""
-    seed: int = 0
-    """Of the batches and the evaluation's sampling."""
 
     def validate(self) -> None:
         """Check each field's range.
@@ -54,25 +74,100 @@ class SFTConfig:
         Raises:
             ValueError: naming the field, what it is and what was expected.
         """
-        counts = dict.fromkeys(("batch_size", "evaluate_every", "evaluate_episodes"), 1)
+        super().validate()
         check_ranges(
             self,
-            integers=counts | dict.fromkeys(("max_steps", "warmup_steps", "seed"), 0),
-            positive=("learning_rate", "max_grad_norm"),
+            integers=dict.fromkeys(("num_epochs", "evaluate_every", "evaluate_episodes"), 1),
             unit=("target_success",),
             optional=("target_success",),
         )
 
 
 class SFTTrainer:
-    """Fits a policy to reference answers."""
+    """Fits a policy to responses.
 
-    def __init__(self, config: SFTConfig, policy: Policy) -> None:
+    Example:
+        >>> trainer = SFTTrainer(SFTConfig(target_success=0.25), load_policy("tiny"))
+        >>> trainer.train("TextSort-v0")  # doctest: +SKIP
+
+    Args:
+        config: the algorithm's constants.
+        model: a Policy, or a causal language model. Changed in place.
+        tokenizer: the model's; needed if `model` is no Policy.
+        folder: where metrics, checkpoints and the learning curve go; None: nowhere.
+        show: whether to show progress.
+
+    Attributes:
+        data: of texts, their tokens; `data.report` tells what was left out.
+    """
+
+    def __init__(
+        self,
+        config: SFTConfig,
+        model: Policy | nn.Module,
+        tokenizer: Tokenizer | None = None,
+        *,
+        folder: str | Path | None = None,
+        show: bool = True,
+    ) -> None:
         config.validate()
-        self.config, self.policy = config, policy
-        self.optimizer = torch.optim.AdamW(
-            policy.model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True
+        self.config, self.policy = config, as_policy(model, tokenizer)
+        self.optimizer = adamw(self.policy.model, config.learning_rate, weight_decay=WEIGHT_DECAY)
+        self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
+        self.data: TextData | None = None
+
+    def train_on_responses(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        *,
+        max_length: int | None = None,
+        too_long: TooLong = "drop",
+    ) -> nn.Module:
+        """Train on texts, num_epochs times; returns the trained model (without the value head).
+
+        Args:
+            prompts: N texts.
+            responses: one to each.
+            max_length: most tokens of prompt and response (None: the model's context).
+            too_long: what becomes of longer ones; see `text_data.tokenise`.
+
+        Raises:
+            TypeError, ValueError: for lists that are no data.
+            FileExistsError, FloatingPointError, KeyboardInterrupt: see `Course`.
+        """
+        check_columns(prompts=prompts, responses=responses)
+        data = self.data = tokenise(
+            prompts,
+            [(response,) for response in responses],
+            self.policy.tokenizer,
+            max_length=max_length or context_of(self.policy.model),
+            too_long=too_long,
         )
+        steps, course = -(-len(data) // self.config.batch_size), self.course
+        course.config = dataclasses.replace(
+            self.config, num_iterations=self.config.num_epochs * steps
+        )
+
+        def step() -> dict[str, float]:
+            epoch, number = divmod(course.iteration, steps)
+            shuffled = self._rng(epoch).permutation(len(data))
+            return self.step(*data.batch(np.array_split(shuffled, steps)[number].tolist()))
+
+        self._run(step)
+        return self.policy.model
+
+    def train_on_file(self, path: str | os.PathLike[str], **kwargs: object) -> nn.Module:
+        """`train_on_responses` on the rows of a file, a folder or a data set on the hub.
+
+        Its columns are prompt and response, or those of another of LAYOUTS.
+
+        Raises:
+            FileNotFoundError, ImportError, ValueError: see `textgym.data_sets.load_rows`.
+        """
+        rows = load_rows(path, layouts=LAYOUTS)
+        prompts, responses = zip(*((row["prompt"], row["response"]) for row in rows), strict=True)
+        return self.train_on_responses(prompts, responses, **kwargs)
 
     def train(
         self,
@@ -81,7 +176,7 @@ class SFTTrainer:
         difficulties: Sequence[int] | None = None,
         report: Callable[[dict[str, float]], None] | None = None,
     ) -> float:
-        """Train on the environment's problems; returns the last sampled validation success.
+        """Train on a task's reference answers; returns the last sampled validation success.
 
         Args:
             env: an id or a textgym environment.
@@ -91,57 +186,91 @@ class SFTTrainer:
 
         Raises:
             ValueError: if the task has no reference answers or the tokenizers differ.
-            FloatingPointError: if the loss is not finite; names the step.
+            FileExistsError, FloatingPointError, KeyboardInterrupt: see `Course`.
         """
-        config, policy = self.config, self.policy
-        settings = {"tokenizer": policy.tokenizer} if isinstance(env, str) else {}
+        config, course = self.config, self.course
+        settings = {"tokenizer": self.policy.tokenizer} if isinstance(env, str) else {}
         envs = as_vector_env(env, 1, group_size=1, **settings)
         if not isinstance(envs, TokenVectorEnv):
             raise ValueError("supervised training needs a textgym environment: it knows references")
-        check_tokens(policy, envs)
+        check_tokens(self.policy, envs)
         bank, levels = envs.mdp.bank, np.array(difficulties or [envs.difficulty])
-        validation, training = self._validation(envs), policy.training
-        rng, success, losses = np.random.default_rng([config.seed, 0x5F7]), 0.0, []
-        policy.train()
-        for step in range(config.max_steps + 1):
-            if step % config.evaluate_every == 0:
-                ended = evaluate(
-                    policy, validation, num_episodes=config.evaluate_episodes, seed=config.seed
-                )
-                success = float(ended.success.mean())
-                if report is not None:
-                    loss = float(np.mean(losses)) if losses else math.nan
-                    report({"step": step, "loss": loss, "success": success})
-                losses = []
-                if config.target_success is not None and success >= config.target_success:
-                    break
-            if step < config.max_steps:
-                numbers = rng.integers(bank.num_problems, size=config.batch_size)
-                rows = rng.choice(levels, size=config.batch_size) * bank.num_problems + numbers
-                losses.append(self._update(*reference_batch(bank, rows), step))
-        policy.train(training)
-        return success
+        validation, losses = self._validation(envs), list[float]()
 
-    def _update(self, tokens: Tensor, mask: Tensor, step: int) -> float:
-        """One step of AdamW on -mean log pi of the masked tokens [B, L]."""
-        config = self.config
-        rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-        fall = 0.55 + 0.45 * math.cos(math.pi * step / max(config.max_steps, 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * rise * fall
-        tokens, mask = tokens.to(self.policy.device), mask.to(self.policy.device)
-        stats = self.policy(tokens, mask)
-        # The likelihood's gradient is the policy gradient with every advantage 1.
-        loss, _ = policy_gradient_loss(stats.log_probs, torch.ones_like(stats.log_probs), mask)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {step}: lower the learning rate"
+        def look() -> None:
+            ended = evaluate(
+                self.policy, validation, num_episodes=config.evaluate_episodes, seed=config.seed
             )
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), config.max_grad_norm)
-        self.optimizer.step()
-        return loss.item()
+            course.state["success"] = success = float(ended.success.mean())
+            if report is not None:
+                loss = float(np.mean(losses)) if losses else math.nan
+                report({"step": course.iteration, "loss": loss, "success": success})
+            losses.clear()
+
+        def is_good_enough() -> bool:
+            target = config.target_success
+            return target is not None and course.state["success"] >= target
+
+        def step() -> dict[str, float]:
+            rng = self._rng(course.iteration)
+            numbers = rng.integers(bank.num_problems, size=config.batch_size)
+            rows = rng.choice(levels, size=config.batch_size) * bank.num_problems + numbers
+            metrics = self.step(*reference_batch(bank, rows))
+            losses.append(metrics["nll"])
+            if course.iteration % config.evaluate_every == 0 or course.is_over:
+                look()
+                metrics["validation_success"] = course.state["success"]
+                if is_good_enough():
+                    course.stop()
+            return metrics
+
+        if not course.iteration:
+            look()
+        if not is_good_enough():
+            self._run(step)
+        return course.state["success"]
+
+    def load_checkpoint(self) -> None:
+        """Go on where the run folder's checkpoint stands (see `Course.load_checkpoint`)."""
+        self.course.load_checkpoint()
+
+    def step(self, tokens: Tensor, mask: Tensor) -> dict[str, float]:
+        """One optimizer step on -mean log pi of the masked tokens [B, L]; returns its metrics."""
+        return self.course.step(lambda: self._learn(tokens, mask))
+
+    def _run(self, step: Callable[[], dict[str, float]]) -> None:
+        training = self.policy.training
+        try:
+            self.course.run(step)
+        finally:
+            self.policy.train(training)
+
+    def _rng(self, number: int) -> np.random.Generator:
+        """The source of a step's or an epoch's randomness: nothing needs saving for a resume."""
+        return np.random.Generator(np.random.PCG64([self.config.seed, STREAM, number]))
+
+    def _learn(self, tokens: Tensor, mask: Tensor) -> dict[str, float]:
+        self.policy.train()
+        self.course.num_episodes += len(tokens)
+        self.course.num_tokens += (count := int(mask.sum()))
+        own = slice(rank(), None, num_ranks())
+        return update(
+            self.policy,
+            self.optimizer,
+            self._losses(tokens[own], mask[own], count),
+            max_grad_norm=self.config.max_grad_norm,
+        )
+
+    def _losses(self, tokens: Tensor, mask: Tensor, count: int) -> Iterator[tuple[Tensor, Metrics]]:
+        lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)
+        for rows in micro_batches(lengths, self.config):
+            width = int(lengths[rows].max())
+            part, chosen = (x[rows, :width].to(self.policy.device) for x in (tokens, mask))
+            log_probs = self.policy(part, chosen).log_probs
+            # The likelihood's gradient is the policy gradient with every advantage 1.
+            ones = torch.ones_like(log_probs)
+            loss, _ = policy_gradient_loss(log_probs, ones, chosen, count=count)
+            yield loss, {"nll": loss.detach()}
 
     def _validation(self, envs: TokenVectorEnv) -> TokenVectorEnv:
         """The same task on its validation split."""

@@ -133,7 +133,7 @@ def test_warm_up_and_supervision_look_at_the_level_where_the_curriculum_stands()
     said: list[str] = []
     env = RLEnvironment(Yes(), difficulty=quick(level=1))
     assert warm_up(new_policy(), env, tell=said.append) is None and not said
-    config = SFTConfig(max_steps=0, evaluate_episodes=8)
+    config = SFTConfig(target_success=0.0, evaluate_episodes=8)
     assert SFTTrainer(config, new_policy()).train(env) == 1.0
 
 
@@ -157,7 +157,7 @@ def test_a_finite_list_is_evaluated_once_each() -> None:
 
 def test_a_data_set_without_a_validation_split_can_be_imitated() -> None:
     env = RLEnvironment(Listed())
-    assert SFTTrainer(SFTConfig(max_steps=0, evaluate_episodes=4), new_policy()).train(env) >= 0
+    assert SFTTrainer(SFTConfig(target_success=0.0, evaluate_episodes=4), new_policy()).train(env) >= 0
 
 
 # ------------------------------------------------------------------ the command line

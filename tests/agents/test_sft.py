@@ -45,7 +45,7 @@ def new_policy() -> Policy:
 
 def fit(policy: Policy, env=None, **settings) -> tuple[float, list[dict[str, float]]]:
     """The success that training returns and what it reported on the way."""
-    small = {"batch_size": 32, "max_steps": 20, "evaluate_every": 10, "evaluate_episodes": 16}
+    small = {"batch_size": 32, "num_iterations": 20, "evaluate_every": 10, "evaluate_episodes": 16}
     rows: list[dict[str, float]] = []
     difficulties = settings.pop("difficulties", None)
     trainer = SFTTrainer(SFTConfig(**{**small, **settings}), policy)
@@ -118,15 +118,15 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_answers_tokens() ->
     log_probs = logits.log_softmax(-1)
     terms = [-float(log_probs[b, i - 1, tokens[b, i]]) for b, i in mask.nonzero().tolist()]
     assert len({len(row) for row in (m.nonzero() for m in mask)}) == 2  # of different lengths
-    loss = SFTTrainer(SFTConfig(), policy)._update(tokens, mask, 0)
-    assert loss == pytest.approx(sum(terms) / len(terms), abs=1e-5)
+    metrics = SFTTrainer(SFTConfig(), policy).step(tokens, mask)
+    assert metrics["nll"] == pytest.approx(sum(terms) / len(terms), abs=1e-5)
 
 
 def test_the_loss_falls_from_that_of_a_guess_and_success_rises() -> None:
     success, rows = fit(
-        new_policy(), max_steps=150, evaluate_every=75, batch_size=64, learning_rate=1e-2
+        new_policy(), num_iterations=200, evaluate_every=100, batch_size=64, learning_rate=1e-2
     )
-    assert [row["step"] for row in rows] == [0, 75, 150]
+    assert [row["step"] for row in rows] == [0, 100, 200]
     assert math.isnan(rows[0]["loss"])
     # 16 letters and a certain eos: a guess costs (log 16 + 0) / 2 = 1.39 nats per token.
     assert rows[1]["loss"] > 1.39 > 1.2 > rows[2]["loss"]
@@ -136,7 +136,7 @@ def test_the_loss_falls_from_that_of_a_guess_and_success_rises() -> None:
 
 def test_training_stops_at_the_target() -> None:
     policy = new_policy()
-    success, rows = fit(policy, max_steps=150, learning_rate=1e-2, target_success=0.01)
+    success, rows = fit(policy, num_iterations=150, learning_rate=1e-2, target_success=0.01)
     assert success >= 0.01 > max(row["success"] for row in rows[:-1])
     assert rows[-1]["step"] < 150
 
@@ -160,10 +160,11 @@ def test_one_seed_gives_one_policy_and_another_seed_another() -> None:
 
 
 def test_the_gradient_is_cut_to_max_grad_norm() -> None:
-    policy, settings = new_policy(), SFTConfig(learning_rate=1.0, max_grad_norm=0.01)
+    policy = new_policy()
+    settings = SFTConfig(learning_rate=1.0, max_grad_norm=0.01, warmup_iterations=0)
     trainer = SFTTrainer(settings, policy)
-    trainer.optimizer = torch.optim.SGD(policy.model.parameters())
-    trainer._update(*reference_batch(TokenMDP(Copy()).bank, np.arange(8)), settings.warmup_steps)
+    trainer.optimizer = trainer.course.optimizer = torch.optim.SGD(policy.model.parameters())
+    trainer.step(*reference_batch(TokenMDP(Copy()).bank, np.arange(8)))
     pairs = zip(policy.parameters(), new_policy().parameters(), strict=True)
     squares = [(after - before).square().sum().item() for after, before in pairs]
     assert math.sqrt(sum(squares)) == pytest.approx(0.01, rel=1e-2)
@@ -184,7 +185,7 @@ def test_the_global_generator_is_left_alone() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_training_flag_is_put_back(training: bool) -> None:
     policy = new_policy().train(training)
-    fit(policy, max_steps=1)
+    fit(policy, num_iterations=1)
     assert policy.training is training
 
 
@@ -201,7 +202,7 @@ def test_problems_are_of_the_levels_asked_for(
         return reference_batch(bank, rows)
 
     monkeypatch.setattr(sft_module, "reference_batch", noted)
-    fit(new_policy(), max_steps=2, difficulties=difficulties)
+    fit(new_policy(), num_iterations=2, difficulties=difficulties)
     assert answers == longest
 
 
@@ -211,7 +212,8 @@ def test_success_is_measured_on_the_validation_split(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         sft_module, "evaluate", lambda p, envs, **k: measured.append(envs) or real(p, envs, **k)
     )
-    fit(new_policy(), RLEnvironment(Copy(), difficulty="more", max_response_tokens=5), max_steps=1)
+    env = RLEnvironment(Copy(), difficulty="more", max_response_tokens=5)
+    fit(new_policy(), env, num_iterations=1)
     assert {envs.mdp.bank.split for envs in measured} == {"validation"}
     assert (measured[0].difficulty, measured[0].mdp.budget) == (1, 5)
 
@@ -223,7 +225,7 @@ def test_any_form_of_a_textgym_environment_will_do(env: str) -> None:
         "single": lambda: gym.make("TextMath-v0"),
         "vector": lambda: TokenVectorEnv(Copy(), 4, group_size=4),
     }
-    _, rows = fit(new_policy(), made[env](), max_steps=2, evaluate_every=2)
+    _, rows = fit(new_policy(), made[env](), num_iterations=2, evaluate_every=2)
     assert [row["step"] for row in rows] == [0, 2]
 
 
@@ -252,5 +254,5 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step() -> No
     trainer = SFTTrainer(SFTConfig(), policy)
     tokens, mask = reference_batch(TokenMDP(Copy()).bank, np.arange(4))
     with pytest.raises(FloatingPointError) as error:
-        trainer._update(tokens, mask, 7)
-    assert str(error.value) == "the loss is nan at step 7: lower the learning rate"
+        trainer.step(tokens, mask)
+    assert str(error.value).startswith("iteration 1: nll is nan; this step was not taken")

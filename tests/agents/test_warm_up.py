@@ -15,7 +15,7 @@ from agents.sft import SFTConfig, SFTTrainer
 from agents.warm_up import cache_folder, warm_up
 from textgym import Problem, Task, TokenVectorEnv
 
-QUICK = SFTConfig(batch_size=32, max_steps=200, warmup_steps=10, evaluate_every=10)
+QUICK = SFTConfig(batch_size=32, num_iterations=200, warmup_iterations=10, evaluate_every=10)
 
 
 class Yes(Task):
