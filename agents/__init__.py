@@ -13,15 +13,24 @@ if TYPE_CHECKING:
     from agents.buffer import PPOBuffer
     from agents.models import Policy, load_policy
     from agents.ppo import PPOConfig, PPOTrainer
+    from agents.reward_ensemble import RewardEnsemble
+    from agents.reward_model import MultiObjectiveRewardModel, PairwiseRewardModel, RewardModel
+    from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
     from agents.rollout import collect, evaluate
     from agents.sft import SFTConfig, SFTTrainer
 
 __all__ = [
+    "MultiObjectiveRewardModel",
     "PPOBuffer",
     "PPOConfig",
     "PPOTrainer",
+    "PairwiseRewardModel",
     "Policy",
     "PreferenceBatch",
+    "RewardEnsemble",
+    "RewardModel",
+    "RewardModelConfig",
+    "RewardModelTrainer",
     "Rollout",
     "SFTConfig",
     "SFTTrainer",
@@ -31,11 +40,17 @@ __all__ = [
 ]
 
 _MODULES = {
+    "MultiObjectiveRewardModel": "reward_model",
     "PPOBuffer": "buffer",
     "PPOConfig": "ppo",
     "PPOTrainer": "ppo",
+    "PairwiseRewardModel": "reward_model",
     "Policy": "models",
     "PreferenceBatch": "batch",
+    "RewardEnsemble": "reward_ensemble",
+    "RewardModel": "reward_model",
+    "RewardModelConfig": "reward_trainer",
+    "RewardModelTrainer": "reward_trainer",
     "Rollout": "batch",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",

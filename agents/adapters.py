@@ -57,7 +57,8 @@ def add_adapter(model: nn.Module, adapter: Adapter, *, seed: int = 0) -> nn.Modu
     adapter.validate()
     target = adapter.target if isinstance(adapter.target, str) else list(adapter.target)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        # peft asks a causal one for what only language models with a head have.
+        task_type="CAUSAL_LM" if hasattr(model, "prepare_inputs_for_generation") else None,
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,

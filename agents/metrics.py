@@ -53,6 +53,9 @@ METRICS: dict[str, str] = {
     "rejected_logp": "the same of the rejected response",
     "validation_accuracy": "preference_accuracy of the pairs held out",
     "validation_margin": "reward_margin of the pairs held out",
+    "reward_loss": "of a reward model: agents.reward_losses; per pair, or per score given",
+    "reward_mean": "(r(chosen) + r(rejected)) / 2; per pair",
+    "validation_calibration_error": "Σ_bins share |accuracy - confidence| of the pairs held out",
     "pairs": "pairs of the iteration's episodes of which one is better",
     "grad_norm": "‖∇‖₂ over all parameters before clipping; mean over optimizer steps",
     "learning_rate": "the optimizer's, at the end of the iteration",
@@ -155,7 +158,8 @@ def plot_learning_curve(folder: str | Path) -> Path:
     """Draw a run folder's `metrics.jsonl`; returns the path of the picture.
 
     Above are return and success (dots: of the validation problems), below KL and entropy. Success
-    is left out where it is the return, so that one thing is not two curves.
+    is left out where it is the return, so that one thing is not two curves. Of preferences: above
+    the accuracy (dots: of the pairs held out), below the margin.
     """
     # Figure without pyplot: no window system, no global state.
     from matplotlib.figure import Figure
@@ -163,6 +167,19 @@ def plot_learning_curve(folder: str | Path) -> Path:
     rows = read_metrics(folder)
     figure = Figure(figsize=(8, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
+    if any("preference_accuracy" in row for row in rows):
+        _draw(upper, rows, "preference_accuracy", "accuracy", "tab:green")
+        upper.plot(*_series(rows, "validation_accuracy"), "o", color="tab:green")
+        _draw(lower, rows, "reward_margin", "r(chosen) - r(rejected)", "tab:blue")
+        lower.set_xlabel("pairs")
+    else:
+        _draw_episodes(upper, lower, rows)
+    path = Path(folder) / CURVE_FILE
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _draw_episodes(upper: Any, lower: Any, rows: list[dict[str, Any]]) -> None:
     same = all(row.get("return_mean") == row.get("success") for row in rows)
     success = upper
     if not same:
@@ -174,9 +191,6 @@ def plot_learning_curve(folder: str | Path) -> Path:
     _draw(lower, rows, "kl", "KL to the reference (nats per token)", "tab:red")
     _draw(lower.twinx(), rows, "entropy", "entropy (nats per token)", "tab:purple")
     lower.set_xlabel("episodes")
-    path = Path(folder) / CURVE_FILE
-    figure.savefig(path, dpi=120)
-    return path
 
 
 class _Progress:
@@ -212,6 +226,7 @@ class _Progress:
         for name, form in (
             ("return_mean", "reward {:.3f}"),
             ("success", "success {:.3f}"),
+            ("preference_accuracy", "accuracy {:.3f}"),
             ("kl", "KL {:.4f}"),
             ("tokens_per_second", "{:,.0f} tokens/s"),
         ):

@@ -45,13 +45,15 @@ LAYERS = {
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
         ["log_probs", "packing", "adapters", "preference_losses", "text_data", "decoders"],
+        ["reward_losses", "reward_heads", "calibration"],
         ["preference_data", "online_pairs", "custom_loss"],
         ["models", "generation", "checkpoint", "metrics", "interrupt"],
+        ["reward_backbone", "reward_model", "reward_ensemble"],
         ["environments"],
         ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
         ["play"],
-        ["ppo", "grpo", "dpo", "sft", "reward_model"],
+        ["ppo", "grpo", "dpo", "sft", "reward_trainer"],
         ["warm_up", "runs", "pretrain"],
         ["__init__"],
         ["commands"],
@@ -59,7 +61,7 @@ LAYERS = {
         ["__main__"],
     ],
 }
-TRAINERS = {f"agents.{name}" for name in ("ppo", "grpo", "dpo", "sft", "reward_model")}
+TRAINERS = {f"agents.{name}" for name in ("ppo", "grpo", "dpo", "sft", "reward_trainer")}
 
 FORBIDDEN = {  # package -> what it never imports, not even inside a function
     "textgym": {"agents", "benchmarks", "tests", "torch"},

@@ -79,12 +79,22 @@ class SequenceModel:
                 f"model is {self.name!r}, expected a folder or a Hugging Face name of a sequence "
                 f"classifier with its tokenizer: {reason}"
             ) from None
+        # What agents.RewardModel.save tells of a model that was trained there.
+        told = getattr(model.config, "reward_model", None) or {}
+        if not told.get("is_classifier", True):
+            raise ValueError(
+                f"model is {self.name!r}, a {told['kind']} with pooling {told['pooling']!r}, which "
+                "is no sequence classifier: give the function agents.RewardModel.load(FOLDER)"
+                ".as_reward_fn()"
+            )
+        self._end = tokenizer.eos_token if told.get("append_eos") else ""
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         model.config.pad_token_id = tokenizer.pad_token_id  # where a decoder finds its last token
         if self.max_tokens is None:
             # A tokenizer that knows no limit says 10**30.
             limit = getattr(model.config, "max_position_embeddings", UNLIMITED)
+            limit = min(limit, told.get("max_tokens", UNLIMITED))
             self.max_tokens = int(min(limit, tokenizer.model_max_length, UNLIMITED))
         self._loaded = tokenizer, model.requires_grad_(False).eval().to(self.device)
         return self._loaded
@@ -108,7 +118,7 @@ class SequenceModel:
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             tokens = tokenizer(
-                [texts[i] for i in chosen],
+                [texts[i] + self._end for i in chosen],
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,
