@@ -318,6 +318,8 @@ class DPOTrainer:
     def _micro_batches(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """This process's share of the pairs, in parts that fit in memory."""
         own = list(rows[rank() :: num_ranks()])
+        if not own:
+            return
         # A pair is two rows of the model's batch, which max_tokens is about.
         for part in micro_batches(2 * self.data.lengths(own), self.config):
             yield [own[i] for i in part.tolist()]

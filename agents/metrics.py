@@ -57,6 +57,7 @@ METRICS: dict[str, str] = {
     "reward_mean": "(r(chosen) + r(rejected)) / 2; per pair",
     "validation_calibration_error": "Σ_bins share |accuracy - confidence| of the pairs held out",
     "pairs": "pairs of the iteration's episodes of which one is better",
+    "variance": "of what a VarianceLoss is given, over the tokens of a micro-batch",
     "grad_norm": "‖∇‖₂ over all parameters before clipping; mean over optimizer steps",
     "learning_rate": "the optimizer's, at the end of the iteration",
     "kl_coef": "weight of the KL penalty during the iteration",
