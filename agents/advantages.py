@@ -11,6 +11,8 @@ terminated rows, whose future is worth nothing; `Rollout` checks this as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,13 @@ def gae(
     return advantages, (advantages + values).masked_fill(given, 0.0)
 
 
-def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
+def whiten(
+    x: Tensor,
+    mask: Tensor,
+    *,
+    shift_mean: bool = True,
+    add: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
     """Scale x to standard deviation 1 over the masked entries of the whole batch.
 
     Call it once for all that an optimizer step uses: statistics per micro-batch would make the
@@ -81,18 +89,20 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
         mask: [B, L] bool, the entries that count.
         shift_mean: also shift the mean to 0; if False, keep it (as one does with rewards, where a
             shift would change what is optimal).
+        add: adds up a tensor over all processes that hold a part of the batch.
 
     Returns:
         [B, L], 0 where mask is False. If all masked entries are equal their deviations are 0.
     """
-    entries = x[mask]
-    # Relative to one of the entries, equal entries are exactly 0 and stay so; their rounded mean
-    # would leave deviations of one ulp, which the division blows up to ±1.
-    deviations = entries - entries[:1]
-    deviations = deviations - deviations.mean()
-    scaled = deviations / (deviations.square().mean().sqrt() + 1e-8)
+    # In float64 the sum of equal float32 entries is exact, and so their deviations are exactly 0:
+    # those of a rounded mean, one ulp each, would be blown up to ±1 by the division.
+    entries = x[mask].double()
+    total, count = add(torch.stack([entries.sum(), mask.sum().double()]))
+    mean = total / count
+    deviations = entries - mean
+    scaled = deviations / ((add(deviations.square().sum()) / count).sqrt() + 1e-8)
     whitened = torch.zeros_like(x)
-    whitened[mask] = scaled if shift_mean else scaled + entries.mean()
+    whitened[mask] = (scaled if shift_mean else scaled + mean).to(x.dtype)
     return whitened
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.advantages import gae, whiten
 from agents.batch import Rollout
+from agents.distributed import summed, total
 
 
 class Minibatch(NamedTuple):
@@ -77,7 +78,8 @@ class PPOBuffer:
             gamma: discount per token.
             gae_lambda: λ of `agents.advantages.gae`.
             whiten_advantages: scale the advantages to mean 0 and standard deviation 1 over all
-                tokens stored (not per minibatch, whose chance composition would then matter).
+                tokens stored, of all processes (not per minibatch, whose chance composition would
+                then matter).
 
         Raises:
             RuntimeError: if nothing is stored.
@@ -94,7 +96,7 @@ class PPOBuffer:
             bootstrap=rollout.bootstrap,
         )
         if whiten_advantages:
-            advantages = whiten(advantages, rollout.mask)
+            advantages = whiten(advantages, rollout.mask, add=summed)
         self._finished = Minibatch(rollout, advantages, returns)
 
     def explained_variance(self) -> float:
@@ -102,8 +104,11 @@ class PPOBuffer:
         if self._finished is None:
             raise RuntimeError("the buffer is not finished: call finish() before")
         rollout, _, returns = self._finished
-        targets, errors = returns[rollout.mask], (returns - rollout.values)[rollout.mask]
-        return float(1.0 - errors.var(correction=0) / targets.var(correction=0).clamp(min=1e-12))
+        pairs = torch.stack([returns - rollout.values, returns])[:, rollout.mask].double()
+        count = total(pairs.shape[1])
+        deviations = pairs - summed(pairs.sum(1))[:, None] / count
+        errors, targets = summed(deviations.square().sum(1)).tolist()
+        return 1.0 - errors / max(targets, 1e-12 * count)
 
     def minibatches(self, num_minibatches: int, generator: torch.Generator) -> Iterator[Minibatch]:
         """One epoch: every row exactly once, shuffled, in minibatches of equal size (± 1 row).
@@ -129,42 +134,3 @@ class PPOBuffer:
         # Indices are drawn on the CPU, so that a seed gives the same order on every device.
         parts = order.to(finished.advantages.device).tensor_split(num_minibatches)
         return (finished.select(rows) for rows in parts)
-
-
-def split(
-    lengths: Tensor, *, max_rows: int | None = None, max_tokens: int | None = None
-) -> list[Tensor]:
-    """Cut a minibatch into micro-batches that fit in memory, with rows of similar length together.
-
-    Each row appears once. If every loss is given the minibatch's token count (see losses.py), the
-    split changes neither loss nor gradient, only how much padding is computed and held.
-
-    Args:
-        lengths: [B] int64, tokens per row.
-        max_rows: rows per micro-batch.
-        max_tokens: rows times the longest of them, padding included, per micro-batch. A row which
-            exceeds it by itself makes a micro-batch of one.
-
-    Returns:
-        Row numbers per micro-batch, int64 tensors on the device of lengths, longest rows first (if
-        memory does not suffice, the first micro-batch tells).
-
-    Raises:
-        ValueError: if neither limit is given, or a limit is less than 1.
-    """
-    limits = [limit for limit in (max_rows, max_tokens) if limit is not None]
-    if not limits or min(limits) < 1:
-        raise ValueError(
-            f"max_rows is {max_rows} and max_tokens is {max_tokens}, expected one or both >= 1"
-        )
-    by_length = lengths.argsort(descending=True, stable=True)
-    groups, start = [], 0
-    sorted_lengths = lengths[by_length].tolist()
-    while start < len(sorted_lengths):
-        rows = len(sorted_lengths) if max_rows is None else max_rows
-        if max_tokens is not None:
-            # Sorted, so the first row is the longest and sets the width of its micro-batch.
-            rows = min(rows, max(1, max_tokens // sorted_lengths[start]))
-        groups.append(by_length[start : start + rows])
-        start += rows
-    return groups

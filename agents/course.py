@@ -20,7 +20,7 @@ from torch import nn
 
 from agents.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from agents.config import TrainingConfig
-from agents.distributed import rank
+from agents.distributed import any_, gather, num_ranks, rank
 from agents.environments import curriculum_of
 from agents.interrupt import held_back_interrupts
 from agents.metrics import METRICS_FILE, MetricsLogger, plot_learning_curve
@@ -95,16 +95,20 @@ class Course:
 
         Raises:
             FileExistsError: if the folder holds another run.
-            KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
+            ValueError: if processes that train together begin with different weights.
+            KeyboardInterrupt: on Ctrl-C (of several processes, in any), after the iteration under
+                way and a checkpoint.
         """
         every = self.config.checkpoint_every
+        self._check_same_start()
         self._claim_folder()
         with self._logger() as log, held_back_interrupts() as interrupted:
             while not self.is_over:
                 metrics = step()
                 log(self.iteration, metrics)
-                if interrupted():
+                if any_(interrupted()):
                     self.save_checkpoint()
+                    gather(None)  # who ends earlier ends the one that is still writing
                     raise KeyboardInterrupt
                 if self.is_over or (every and self.iteration % every == 0):
                     self.save_checkpoint()
@@ -147,6 +151,19 @@ class Course:
             "seconds": seconds,
             "tokens_per_second": (self.num_tokens - tokens) / seconds,
         }
+
+    def _check_same_start(self) -> None:
+        """Processes that add up gradients stay equal only if they begin so."""
+        if num_ranks() == 1:
+            return
+        sums = [p.detach().sum(dtype=torch.float64) for p in self.model.parameters()]
+        starts = gather((self.iteration, torch.stack(sums).tolist()))
+        for number, start in enumerate(starts):
+            if start != starts[0]:
+                raise ValueError(
+                    f"process {number} begins with other weights, or at another iteration, than "
+                    "process 0: make the model with the same seed, or load the same checkpoint"
+                )
 
     def _set_learning_rate(self) -> None:
         config = self.config

@@ -1,36 +1,158 @@
 """Several processes that train one policy, each on its share; alone, everything here does nothing.
 
-`accelerate launch -m agents ppo ...` starts the processes. Losses are sums over tokens divided by
-the count of all processes together, so that the sum of their gradients is the whole batch's.
+`accelerate launch -m agents ppo ...` or torchrun starts them. Losses are sums divided by the count
+of all processes together, so the sum of the gradients is the whole batch's, however many rows and
+micro-batches each process has. This is why gradients are added up here, after the last backward
+pass, and not by DistributedDataParallel, which wants equally many passes everywhere and averages.
+
+Every function but `rank` and `num_ranks` is a meeting: all processes call it, in the same order.
+What all of them decide upon (to stop, to skip) must therefore be a number that it returned.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor, distributed
+
+T = TypeVar("T")
+
+BUCKET = 2**24
+"""Elements that travel together: many small tensors one by one cost a round trip each."""
+
+PATIENCE = timedelta(hours=2)
+"""How long the others wait for one that warms up, evaluates or plays the longest episode. One that
+died is noticed at once, by the launcher."""
+
+_alone: ContextVar[bool] = ContextVar("_alone", default=False)
+
+
+def start() -> None:
+    """Join the processes that a launcher started, if one did; each gets the GPU of its number.
+
+    Raises:
+        RuntimeError: if `accelerate launch --cpu` was to start several and started one.
+    """
+    environ = os.environ
+    if int(environ.get("WORLD_SIZE", 1)) == 1:
+        # So that nobody takes one process for many: without MPI, its --cpu starts no others.
+        if "MASTER_ADDR" in environ and environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+            raise RuntimeError(
+                "accelerate launch --cpu started one process, whatever --num_processes says: use "
+                "accelerate launch --multi_gpu --num_processes N, which needs no GPU"
+            )
+        return
+    if distributed.is_initialized():
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        # Numbers and decisions travel between CPUs, so that no GPU is waited for.
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(int(environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    distributed.init_process_group(backend, timeout=PATIENCE)
+
+
+def stop() -> None:
+    """Leave the processes that `start` joined."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def rank() -> int:
     """This process's number; the one that writes the run folder is 0."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if _is_together() else 0
 
 
 def num_ranks() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if _is_together() else 1
 
 
-def total(count: float, device: torch.device | str = "cpu") -> float:
+def _is_together() -> bool:
+    return distributed.is_initialized() and not _alone.get()
+
+
+def gather(value: T) -> list[T]:
+    """Every process's small plain value, in the order of their numbers."""
+    if num_ranks() == 1:
+        return [value]
+    values: list[Any] = [None] * num_ranks()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def total(count: float) -> float:
     """The sum of a number over all processes."""
     if num_ranks() == 1:
         return count
-    summed = torch.tensor(count, dtype=torch.float64, device=device)
-    distributed.all_reduce(summed)
-    return summed.item()
+    return float(summed(torch.tensor(count, dtype=torch.float64)))
+
+
+def least(count: int) -> int:
+    """The smallest of all processes' numbers."""
+    return min(gather(count))
+
+
+def any_(flag: bool) -> bool:
+    """Whether it is True in some process."""
+    return any(gather(flag))
+
+
+def by_first(make: Callable[[], T]) -> T:
+    """What process 0 makes (a small plain value), in all of them; the others wait for it."""
+    if num_ranks() == 1:
+        return make()
+    made: list[Any] = [None]
+    if rank() == 0:
+        token = _alone.set(True)  # what it calls must not wait for the others, who wait for it
+        try:
+            made = [make()]
+        finally:
+            _alone.reset(token)
+    distributed.broadcast_object_list(made)
+    return made[0]
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    if num_ranks() == 1:
+        return x
+    added = x.to(_meeting_device(x), copy=True)
+    distributed.all_reduce(added)
+    return added.to(x.device)
 
 
 def sum_(tensors: list[Tensor]) -> None:
-    """Add up tensors over all processes, in place."""
-    if num_ranks() > 1:
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
+    """Add up tensors over all processes, in place: lists of equal shapes, dtypes and devices."""
+    if num_ranks() == 1:
+        return
+    for bucket in _buckets(tensors):
+        added = summed(torch.cat([x.flatten() for x in bucket]))
+        for x, part in zip(bucket, added.split([x.numel() for x in bucket]), strict=True):
+            x.copy_(part.view_as(x))
+
+
+def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, in lists of one dtype and device and of about BUCKET elements."""
+    bucket: list[Tensor] = []
+    for x in tensors:
+        first = bucket[0] if bucket else x
+        is_full = sum(y.numel() for y in bucket) + x.numel() > BUCKET
+        if bucket and (is_full or (x.dtype, x.device) != (first.dtype, first.device)):
+            yield bucket
+            bucket = []
+        bucket.append(x)
+    if bucket:
+        yield bucket
+
+
+def _meeting_device(x: Tensor) -> torch.device:
+    """Where a tensor can be added up: NCCL alone, as others may start it, has no CPU tensors."""
+    if x.device.type == "cpu" and distributed.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return x.device

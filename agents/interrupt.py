@@ -6,13 +6,20 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from agents.distributed import num_ranks, rank
+
 NOTICE = (
     "\nStopping after this iteration. Ctrl-C again stops at once, with what is saved already.\n"
 )
+
+ECHO = 1.0
+"""Seconds in which a second signal is the first one's echo: a launcher of several processes passes
+on what the terminal told them already."""
 
 
 @contextmanager
@@ -22,15 +29,18 @@ def held_back_interrupts() -> Iterator[Callable[[], bool]]:
     The second one interrupts at once. Outside of the main thread, which alone hears of signals, and
     in programs that treat Ctrl-C in a way of their own, nothing is held back.
     """
-    interrupted = False
+    first: float | None = None
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
+        nonlocal first
+        if first is not None:
+            if num_ranks() > 1 and time.monotonic() - first < ECHO:
+                return
             raise KeyboardInterrupt
-        interrupted = True
-        # Not print: the signal may have come in the middle of one, and streams allow no second.
-        os.write(sys.__stderr__.fileno(), NOTICE.encode())
+        first = time.monotonic()
+        if rank() == 0:
+            # Not print: the signal may have come in the middle of one, and streams allow no second.
+            os.write(sys.__stderr__.fileno(), NOTICE.encode())
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -38,6 +48,6 @@ def held_back_interrupts() -> Iterator[Callable[[], bool]]:
         return
     signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: interrupted
+        yield lambda: first is not None
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

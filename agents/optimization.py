@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from agents import distributed
-from agents.buffer import split
 from agents.config import TrainingConfig
 from agents.losses import Metrics
+from agents.packing import split
 
 
 def adamw(
@@ -23,8 +23,11 @@ def adamw(
 
 
 def micro_batches(lengths: Tensor, config: TrainingConfig) -> list[Tensor]:
-    """Rows [n] of each micro-batch of an optimizer step on rows of these lengths [B]."""
-    rows = -(-len(lengths) // config.gradient_accumulation_steps)
+    """Rows [n] of each micro-batch of an optimizer step on rows of these lengths [B].
+
+    None, if there are no rows: of several processes, one may have none.
+    """
+    rows = max(-(-len(lengths) // config.gradient_accumulation_steps), 1)
     return split(lengths, max_rows=rows, max_tokens=config.max_tokens)
 
 
@@ -43,13 +46,16 @@ def update(
         losses: one (loss, metrics) per micro-batch, best from a generator, so that each graph is
             freed before the next is built. Each is a sum divided by the count of the whole step, of
             all micro-batches and processes, so their sum is the step's loss however it was split.
+            Of several processes some may have fewer, or none.
         max_grad_norm: the gradient's norm is cut to this.
 
     Returns:
-        The metrics, summed over micro-batches and processes, and `grad_norm`, before it was cut.
+        The metrics, summed over micro-batches and processes, and `grad_norm`, before it was cut:
+        the same in all processes.
 
     Raises:
-        FloatingPointError: if a metric or the gradient is not finite; the step is not taken.
+        FloatingPointError: if a metric or the gradient is not finite, in all processes alike; the
+            step is not taken.
     """
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
@@ -58,8 +64,7 @@ def update(
         for name, value in metrics.items():
             totals[name] = totals[name] + value if name in totals else value
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    distributed.sum_([p.grad for p in parameters if p.grad is not None])
-    distributed.sum_(list(totals.values()))
+    totals = _of_all_processes(parameters, totals)
     totals["grad_norm"] = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     # One transfer for all of them: on an accelerator each would be a synchronisation.
     names, values = list(totals), torch.stack([value.float() for value in totals.values()])
@@ -72,3 +77,23 @@ def update(
             )
     optimizer.step()
     return numbers
+
+
+def _of_all_processes(parameters: list[Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add up the gradients, in place, and the metrics over all processes."""
+    if distributed.num_ranks() == 1:
+        return totals
+    # A process without a token to learn from knows neither: all must add up the same tensors.
+    has_grad = [parameter.grad is not None for parameter in parameters]
+    everywhere = distributed.gather((has_grad, list(totals)))
+    grads = []
+    for parameter, *has in zip(parameters, *(flags for flags, _ in everywhere), strict=True):
+        if any(has):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            grads.append(parameter.grad)
+    names = dict.fromkeys(name for _, found in everywhere for name in found)
+    zero = torch.zeros((), device=parameters[0].device)
+    sums = torch.stack([totals.get(name, zero).to(zero) for name in names])
+    distributed.sum_([*grads, sums])
+    return dict(zip(names, sums.unbind(), strict=True))

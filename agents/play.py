@@ -16,13 +16,14 @@ from torch import Tensor
 from agents.batch import Rollout
 from agents.config import RolloutConfig
 from agents.course import Course
-from agents.distributed import num_ranks, rank, total
+from agents.distributed import gather, num_ranks, rank, total
 from agents.environments import as_vector_env, curriculum_of
 from agents.losses import kl_estimate
 from agents.models import Policy
 from agents.optimization import micro_batches
 from agents.rollout import Episodes, collect
 from textgym.bank import hash64
+from textgym.curriculum import Curriculum
 
 KL_PROBE = 64
 """Episodes per iteration on which the KL to the reference is measured if nothing depends on it."""
@@ -32,8 +33,10 @@ KL_PROBE = 64
 class Played:
     """One iteration's episodes.
 
-    rollout: those on which a verdict was reached, without columns of padding; it may have no rows.
-    metrics: what they were like. generator: the iteration's source of randomness, for what follows.
+    rollout: those on which a verdict was reached, without columns of padding. It has no rows only
+    if there are none in any process: one that has none of its own keeps a row of which nothing
+    counts, to take part in every step. metrics: what all processes' episodes were like. generator:
+    the iteration's source of randomness, for what follows.
     """
 
     rollout: Rollout
@@ -88,6 +91,8 @@ def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course)
         FloatingPointError: if the policy's log-probabilities or values are not finite.
     """
     seeds, generator = _randomness(config.seed, course.iteration, envs.num_envs)
+    curriculum = curriculum_of(envs)
+    before = None if curriculum is None else curriculum.state_dict()
     policy.eval()  # dropout would make the ratio differ from 1 before the first update
     rollout, episodes = collect(
         policy,
@@ -99,8 +104,10 @@ def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course)
         action_masks=config.action_masks,
         part=(rank(), num_ranks()),
     )
-    rollout = rollout.graded().trim()
-    if not len(rollout):
+    graded = rollout.graded()
+    num_graded = int(total(len(graded)))
+    rollout = (graded if len(graded) or not num_graded else rollout[:1]).trim()
+    if not num_graded:
         warnings.warn(
             f"iteration {course.iteration + 1}: no verdict on any of {config.batch_size} "
             f"episodes ({episodes.errors[0]}), so there is nothing to learn from",
@@ -108,9 +115,10 @@ def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course)
         )
     course.num_episodes += config.batch_size
     course.num_tokens += int(total(rollout.num_tokens))
-    curriculum = curriculum_of(envs)
     metrics = _episode_metrics(rollout, episodes)
     if curriculum is not None:
+        if num_ranks() > 1:
+            _agree(curriculum, before, episodes)
         metrics["level"] = curriculum.level
     return Played(rollout, metrics, generator)
 
@@ -132,7 +140,7 @@ def reference_kl(
         log pi_ref [B, L] (None if not needed), and the mean over tokens of
         log pi_old - log pi_ref, which is KL(pi_old || pi_ref) in nats on average.
     """
-    part = rollout if needed else rollout[:KL_PROBE]
+    part = rollout if needed else rollout[: -(-KL_PROBE // num_ranks())]
     log_probs = torch.zeros_like(part.log_probs)
     for rows in micro_batches(part.lengths, config):
         row = part[rows].trim()
@@ -154,6 +162,14 @@ def _randomness(seed: int, iteration: int, num_envs: int) -> tuple[list[int], to
     return own, torch.Generator().manual_seed(sampling)
 
 
+def _agree(curriculum: Curriculum, before: dict[str, Any], episodes: Episodes) -> None:
+    """Let a curriculum that saw this process's episodes see those of all, in one order."""
+    levels = episodes.difficulties[episodes.is_graded].tolist()
+    curriculum.load_state_dict(before)
+    for played in gather((levels, episodes.success.tolist())):
+        curriculum.record(*played)
+
+
 def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
     """Means over the episodes of all processes that have a verdict; NaN if none has."""
     is_graded, components = episodes.is_graded, episodes.components
@@ -167,6 +183,13 @@ def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
         "stop_eos": sum(reason == "eos" for reason in reasons),
         "stop_length": sum(reason == "length" for reason in reasons),
     }
-    count = total(int(is_graded.sum()))
-    means = {name: total(float(x)) / count if count else math.nan for name, x in sums.items()}
-    return {**means, "verifier_errors": int(total(int((~is_graded).sum())))}
+    own = {name: float(x) for name, x in sums.items()}
+    # Gathered, since a process without a verdict knows no components.
+    found = gather((own, int(is_graded.sum()), int((~is_graded).sum())))
+    count, num_errors = (sum(part[i] for part in found) for i in (1, 2))
+    names = dict.fromkeys(name for part, *_ in found for name in part)
+    means = {
+        name: sum(part.get(name, 0.0) for part, *_ in found) / count if count else math.nan
+        for name in names
+    }
+    return {**means, "verifier_errors": num_errors}

@@ -24,7 +24,7 @@ from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer
 from agents.config import RolloutConfig, check_ranges
 from agents.course import Course
-from agents.distributed import total
+from agents.distributed import least, total
 from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
@@ -194,7 +194,8 @@ class PPOTrainer:
         return {**metrics, "explained_variance": buffer.explained_variance()}
 
     def _minibatches(self, buffer: PPOBuffer, generator: torch.Generator) -> Iterator[Minibatch]:
-        num_minibatches = min(self.config.num_minibatches, len(buffer))  # few may have a verdict
+        # Few episodes may have a verdict; all processes take equally many steps.
+        num_minibatches = least(min(self.config.num_minibatches, len(buffer)))
         for _ in range(self.config.num_epochs):
             yield from buffer.minibatches(num_minibatches, generator)
 
