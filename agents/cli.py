@@ -6,6 +6,7 @@ Torch and transformers take seconds to load, so a command imports them only when
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,10 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             raise UserError(f"there is no command {command}; there are {', '.join(COMMANDS)}")
     except (UserError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        process = int(os.environ.get("RANK", 0))  # of several that train together
+        where = f" in process {process}" if process else ""
+        print(f"error{where}: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt as interrupt:
-        print(*interrupt.args or ["Stopped."], file=sys.stderr)
+        if not int(os.environ.get("RANK", 0)):
+            print(*interrupt.args or ["Stopped."], file=sys.stderr)
         return 130
     return 0
 

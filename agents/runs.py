@@ -238,7 +238,10 @@ def check_same(out: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
 @contextmanager
 def interruptible(algorithm: str, folder: Path) -> Iterator[None]:
     """Say how a run that stops here goes on."""
-    again = f"python -m agents {algorithm} --resume --out {shlex.quote(str(folder))}"
+    from agents.distributed import num_ranks
+
+    program = "python" if num_ranks() == 1 else f"torchrun --nproc-per-node {num_ranks()}"
+    again = f"{program} -m agents {algorithm} --resume --out {shlex.quote(str(folder))}"
     try:
         yield
     except KeyboardInterrupt:

@@ -69,34 +69,44 @@ def train(algorithm: str, run: Run, model: Model, config: Any) -> None:
     """Begin a run or go on with it, and bring it to its end.
 
     A new run reads its policy from the run folder as a resumed one does, so that both are the same.
+    Of several processes the first writes the folder, which all must be able to read.
     """
     import torch
 
     from agents.checkpoint import FILE_NAME
+    from agents.distributed import by_first, rank, start, stop
 
     torch.set_num_threads(run.threads)
+    with runs.user_errors(RuntimeError):
+        start()
     settings = {"algorithm": algorithm, **run.settings(), "model": dataclasses.asdict(model)}
     settings["config"] = dataclasses.asdict(config)
-    folder = run.out if run.resume else runs.new_folder(run.out, run.env, algorithm, config.seed)
+    folder = by_first(
+        lambda: (
+            run.out if run.resume else runs.new_folder(run.out, run.env, algorithm, config.seed)
+        )
+    )
     with runs.interruptible(algorithm, folder):
-        if not run.resume:
-            runs.start(folder, settings)
+        by_first(lambda: None if run.resume else runs.start(folder, settings))
         policy = runs.policy_of(str(folder / runs.INITIAL), **model.settings())
         env = runs.env_of(run.env, policy, **settings["env_kwargs"])
         trainer = _class(algorithm, "Trainer")(config, policy, folder=folder)
-        if (folder / FILE_NAME).exists():
+        if by_first((folder / FILE_NAME).exists):
             trainer.course.load_checkpoint()
         first, last = trainer.course.iteration + 1, config.num_iterations
         if first > last + 1:
             raise UserError(
                 f"num_iterations is {last}, expected at least {first - 1}: so many are done already"
             )
-        if run.resume:
-            runs.go_on(folder, settings)
-        print(f"{run.env}: iterations {first} to {last}, into {folder}", flush=True)
+        by_first(lambda: runs.go_on(folder, settings) if run.resume else None)
+        if rank() == 0:
+            print(f"{run.env}: iterations {first} to {last}, into {folder}", flush=True)
         with runs.user_errors(ValueError, prefix=f"{run.env}: "):
             trainer.train(env)
-        show(runs.finish(folder, trainer), folder)
+        summary = by_first(lambda: runs.finish(folder, trainer))
+    if rank() == 0:
+        show(summary, folder)
+    stop()
 
 
 def _class(algorithm: str, suffix: str) -> Any:
