@@ -7,7 +7,8 @@ import torch
 
 from agents.advantages import gae, whiten
 from agents.batch import Rollout
-from agents.buffer import PPOBuffer, split
+from agents.buffer import PPOBuffer
+from agents.packing import split
 
 
 def episodes(*lengths: int, first_problem: int = 0) -> Rollout:
@@ -92,7 +93,7 @@ def test_advantages_are_whitened_over_the_whole_buffer_not_per_minibatch() -> No
     (whole,) = plain.minibatches(1, seeded())
     expected = whiten(whole.advantages, whole.rollout.mask)
     by_problem = dict(zip(whole.rollout.problem.tolist(), expected, strict=True))
-    for rollout, advantages, _ in finished(3, 7, 5, 4).minibatches(2, seeded(1)):
+    for rollout, advantages, *_ in finished(3, 7, 5, 4).minibatches(2, seeded(1)):
         width = rollout.tokens.shape[1]
         for problem, row in zip(rollout.problem.tolist(), advantages, strict=True):
             torch.testing.assert_close(row, by_problem[problem][:width])
@@ -109,7 +110,7 @@ def test_whitening_leaves_the_returns_alone() -> None:
 
 def test_an_epoch_has_every_row_exactly_once() -> None:
     problems = []
-    for rollout, _, _ in finished(*range(2, 13)).minibatches(4, seeded()):
+    for rollout, *_ in finished(*range(2, 13)).minibatches(4, seeded()):
         problems += rollout.problem.tolist()
     assert sorted(problems) == list(range(11))
 
@@ -120,13 +121,13 @@ def test_minibatch_sizes_differ_by_at_most_one() -> None:
 
 
 def test_minibatches_are_trimmed_to_their_longest_row() -> None:
-    for rollout, advantages, returns in finished(2, 9, 3, 5).minibatches(4, seeded()):
+    for rollout, advantages, returns, _ in finished(2, 9, 3, 5).minibatches(4, seeded()):
         assert rollout.tokens.shape == (1, rollout.lengths[0])
         assert advantages.shape == returns.shape == rollout.tokens.shape
 
 
 def test_rows_stay_aligned_with_their_advantages_and_returns() -> None:
-    for rollout, advantages, returns in finished(2, 9, 3, 5).minibatches(2, seeded()):
+    for rollout, advantages, returns, _ in finished(2, 9, 3, 5).minibatches(2, seeded()):
         last = rollout.lengths - 1
         rows = torch.arange(len(rollout))
         # The last step's target is its reward, which episodes() made the row's length.
@@ -202,27 +203,6 @@ def test_the_number_of_minibatches_is_checked_at_the_call(num_minibatches: int) 
     assert str(error.value) == f"num_minibatches is {num_minibatches}, expected 1 to 2 rows"
 
 
-def test_split_by_rows_puts_rows_of_similar_length_together() -> None:
-    groups = split(torch.tensor([2, 9, 3, 8, 4]), max_rows=2)
-    assert [group.tolist() for group in groups] == [[1, 3], [4, 2], [0]]
-
-
-def test_split_by_tokens_counts_padding() -> None:
-    groups = split(torch.tensor([2, 9, 3, 8, 4]), max_tokens=12)
-    # 9 and 8 padded together would hold 18; 4, 3 and 2 padded to 4 hold 12
-    assert [group.tolist() for group in groups] == [[1], [3], [4, 2, 0]]
-
-
-def test_split_respects_both_limits() -> None:
-    groups = split(torch.tensor([2, 9, 3, 8, 4]), max_rows=2, max_tokens=12)
-    assert [group.tolist() for group in groups] == [[1], [3], [4, 2], [0]]
-
-
-def test_split_gives_a_row_beyond_the_budget_its_own_micro_batch() -> None:
-    groups = split(torch.tensor([2, 50, 3]), max_tokens=10)
-    assert [group.tolist() for group in groups] == [[1], [2, 0]]
-
-
 def test_selected_rows_of_a_minibatch_are_trimmed_together() -> None:
     (minibatch,) = finished(2, 9, 3, 5).minibatches(1, seeded())
     for rows in split(minibatch.rollout.lengths, max_rows=2):
@@ -230,12 +210,3 @@ def test_selected_rows_of_a_minibatch_are_trimmed_together() -> None:
         width = int(micro_batch.rollout.lengths.max())
         assert micro_batch.rollout.tokens.shape == micro_batch.advantages.shape == (2, width)
         assert torch.equal(micro_batch.returns, minibatch.returns[rows, :width])
-
-
-@pytest.mark.parametrize("limits", [{}, {"max_rows": 0}, {"max_rows": 3, "max_tokens": 0}])
-def test_split_needs_a_positive_limit(limits: dict[str, int]) -> None:
-    with pytest.raises(ValueError) as error:
-        split(torch.tensor([2, 3]), **limits)
-    rows, tokens = limits.get("max_rows"), limits.get("max_tokens")
-    expected = f"max_rows is {rows} and max_tokens is {tokens}, expected one or both >= 1"
-    assert str(error.value) == expected

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from agents.log_probs import Choices
 from agents.models import Policy, TokenStats, load_policy, new_tiny_model
 from textgym import CharTokenizer
 
@@ -161,7 +162,8 @@ def test_a_batch_in_which_the_policy_chose_nothing_is_zero_and_has_no_gradient()
 def test_illegal_tokens_have_probability_zero_and_the_others_sum_to_one() -> None:
     logits = 5.0 * torch.randn(64, 100, generator=seeded(0))
     logits[:, ILLEGAL] = 50.0
-    probabilities = new_policy().legal_log_probs(logits).exp()
+    policy, chosen = new_policy(), torch.full((64,), EOS)
+    probabilities = Choices(chosen, policy.illegal).log_probs(logits).exp()
     assert not probabilities[:, ILLEGAL].any()
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(64), atol=1e-6, rtol=0)
     assert (probabilities > 0).sum() == 64 * 97
@@ -169,13 +171,14 @@ def test_illegal_tokens_have_probability_zero_and_the_others_sum_to_one() -> Non
 
 def test_embeddings_beyond_the_tokenizer_have_probability_zero() -> None:
     policy = larger_policy()
-    logits = policy.model(episodes()[0]).logits.detach()
+    logits = policy.model(episodes()[0]).logits.detach().flatten(0, 1)
     assert logits.shape[-1] == 128
     # They would be chosen if they could.
     assert (logits.argmax(-1) >= 100).float().mean() > 0.5
-    probabilities = policy.legal_log_probs(logits).exp()
+    chosen = torch.full((len(logits),), EOS)
+    probabilities = Choices(chosen, policy.illegal).log_probs(logits).exp()
     assert not probabilities[..., 100:].any()
-    torch.testing.assert_close(probabilities[..., :100].sum(-1), torch.ones(3, 11))
+    torch.testing.assert_close(probabilities[..., :100].sum(-1), torch.ones(33))
 
 
 @pytest.mark.parametrize("name", TokenStats._fields)

@@ -9,6 +9,7 @@ import torch
 
 from agents import PPOConfig, PPOTrainer, evaluate, load_policy
 from agents.environments import as_vector_env
+from agents.sampling import Sampling, log_probs
 from agents.self_play import as_opponent
 from textgym import RLEnvironment
 from textgym.games import Game, GameTask, Match
@@ -60,7 +61,7 @@ def test_sampled_tokens_have_the_policys_probabilities(policy) -> None:
     said = as_opponent(policy, max_tokens=1)(prompts)
     tokens = torch.tensor([policy.tokenizer.encode(prompt) for (prompt,) in prompts])
     logits = policy.model(input_ids=tokens).logits[:, -1]
-    best = policy.legal_log_probs(logits).max(-1)
+    best = log_probs(logits, policy.illegal, Sampling()).max(-1)
     hits = [
         text == policy.tokenizer.decode([token], skip_special_tokens=True)
         for text, token in zip(said, best.indices.tolist(), strict=True)
