@@ -21,7 +21,7 @@ from textgym.tasks.math import (
     TextWordProblem,
 )
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
-from textgym.tasks.preference import TextPreference, TextReview
+from textgym.tasks.preference import TextPreference, TextTaste
 from textgym.tasks.probes import (
     TextProbeConstant,
     TextProbeDelay,
@@ -55,9 +55,9 @@ __all__ = [
     "TextProbeExplore",
     "TextProbePrompt",
     "TextPython",
-    "TextReview",
     "TextSequence",
     "TextStructured",
+    "TextTaste",
     "TextUnits",
     "TextWordProblem",
 ]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from textgym.tasks.preference.text_preference import TextPreference
-from textgym.tasks.preference.text_review import TextReview
+from textgym.tasks.preference.text_taste import TextTaste
 
-__all__ = ["TextPreference", "TextReview"]
+__all__ = ["TextPreference", "TextTaste"]

@@ -1,9 +1,9 @@
-"""TextReview: a few words of praise, whose worth is known; for the whole loop of RLHF."""
+"""TextTaste: guests like letters, which ones is known; for the whole loop of RLHF."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -13,82 +13,70 @@ from textgym.registration import register_task
 from textgym.rewards import load_reward, score_many
 from textgym.task import Grade, Preference, Problem, Task
 
-APT = {
-    "film": ("bold", "epic", "wild", "dark", "deep", "loud", "grim", "wise"),
-    "meal": ("rich", "ripe", "tart", "warm", "mild", "soft", "pure", "lean"),
-    "walk": ("calm", "long", "airy", "easy", "cool", "open", "high", "free"),
-    "room": ("neat", "wide", "cosy", "tidy", "snug", "safe", "fair", "trim"),
-}
-"""Kind of thing -> the words that praise it."""
-
-DULL = ("drab", "dull", "flat", "poor", "slow", "weak", "cold", "vain")
-"""Words that praise nothing."""
+LIKED = {"Ann": "abdhkotw", "Bob": "cehiortz", "Cem": "adfgmosy", "Dee": "bcilmnuy"}
+"""Guest -> the letters that he or she likes."""
 
 BEST = 8
-"""The utility of all apt words, and the least utility with its sign turned."""
+"""The utility of all liked letters, and the least utility with its sign turned."""
 
-DRAFT_WORDS = (2, 7)
-"""Words of a draft: from the first number up to, but not with, the second."""
+DRAFT_LETTERS = (2, 7)
+"""Letters of a draft: from the first number up to, but not with, the second."""
 
-APT_SHARE, FOREIGN_SHARE, DULL_SHARE = 0.55, 0.15, 0.2
-"""Of a draft's words; the others repeat one that stands there already."""
-
-
-def utility(kind: str, response: str) -> float:
-    """Distinct apt words, less all other items between blanks and commas; at least -8."""
-    items = re.split(r"[\s,]+", response.strip(" \t\n,")) if response.strip(" \t\n,") else []
-    num_apt = len(set(items) & set(APT[kind]))
-    return float(max(num_apt - (len(items) - num_apt), -BEST))
+LIKED_SHARE, OTHER_SHARE = 0.55, 0.35
+"""Of a draft's letters; the rest repeats one that stands there already."""
 
 
-def draft(kind: str, rng: np.random.Generator) -> str:
-    """A review as somebody of middling taste writes it: worth 0.4 on average."""
-    foreign = [word for other, words in APT.items() if other != kind for word in words]
-    words: list[str] = []
-    for _ in range(rng.integers(*DRAFT_WORDS)):
+def utility(guest: str, response: str) -> float:
+    """Distinct liked letters, less all other characters but blanks; at least -8."""
+    letters = "".join(response.split())
+    num_liked = len(set(letters) & set(LIKED[guest]))
+    return float(max(num_liked - (len(letters) - num_liked), -BEST))
+
+
+def draft(guest: str, rng: np.random.Generator) -> str:
+    """What somebody offers who knows the guest a little: worth 0.4 on average."""
+    others = [letter for letter in ascii_lowercase if letter not in LIKED[guest]]
+    letters: list[str] = []
+    for _ in range(rng.integers(*DRAFT_LETTERS)):
         luck = rng.random()
-        if luck < APT_SHARE or not words:
-            pool: Sequence[str] = APT[kind]
-        elif luck < APT_SHARE + FOREIGN_SHARE:
-            pool = foreign
-        elif luck < APT_SHARE + FOREIGN_SHARE + DULL_SHARE:
-            pool = DULL
+        if luck < LIKED_SHARE or not letters:
+            pool: Sequence[str] = LIKED[guest]
         else:
-            pool = words
-        words.append(pool[int(rng.integers(len(pool)))])
-    return " ".join(words)
+            pool = others if luck < LIKED_SHARE + OTHER_SHARE else letters
+        letters.append(pool[int(rng.integers(len(pool)))])
+    return "".join(letters)
 
 
-@register_task("TextReview-v0")
-class TextReview(Task):
-    """Praise a thing in a few words: a controlled task for learning from preferences.
+@register_task("TextTaste-v0")
+class TextTaste(Task):
+    """Offer a guest the letters that he or she likes: a controlled task for preference learning.
 
     ## Description
-    The prompt names a thing, as in `film 4821: `, and the response is a list of words, as in
-    `bold wild deep`. Eight words praise each kind of thing (`text_review.APT`). With m of them,
-    each counted once, among k items between blanks or commas, a response has the true utility
+    The prompt names a guest, as in `Ann 4821: `, and the response is a string of letters, as in
+    `badly`. Each guest likes eight letters (`text_taste.LIKED`). With m of them, each counted once,
+    among k characters, blanks aside, a response has the true utility
 
-        u = m - (k - m)      at least -8; 0 for an empty response, 8 for all eight words
+        u = m - (k - m)      at least -8; 0 for an empty response, 8 for all eight letters
 
-    so words that praise another kind of thing, dull words, repetitions and letters that are no word
-    cost 1 each. Nothing tells the policy which words are apt but what it is taught: supervised by
-    drafts, which are of middling quality, by pairs of them, or by reward.
+    so letters that are not liked, and repetitions, cost 1 each. Nothing tells the policy which
+    letters are liked but what it is taught: by drafts, which are of middling quality, by pairs of
+    them, or by reward.
 
     It is small and its truth is known, so that what happens when a learned reward is optimised can
     be watched: with `reward_fn`, a reward model say, the reward is that function's, and the true
     utility is told beside it. Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization".
 
     ## Action Space
-    `Discrete(V)`: one token of the tokenizer's V. The budget is twice that of all eight words and
-    eos, 80 tokens of the built-in tokenizer.
+    `Discrete(V)`: one token of the tokenizer's V. The budget is 18 tokens of the built-in
+    tokenizer, eos included.
 
     ## Observation Space
-    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. A prompt has 11
+    `Box(0, V - 1, (L,), int64)`: the prompt, the response so far, padding. A prompt has 10
     characters.
 
     ## Starting State
-    A kind of thing (film, meal, walk, room) and a number from 1000 to 9999, at random: 36,000
-    distinct prompts.
+    A guest (Ann, Bob, Cem, Dee) and a number from 1000 to 9999, which means nothing, at random:
+    36,000 distinct prompts.
 
     ## Rewards
     `utility`, weight 1: u. With `reward_fn`, `learned`, weight 1: its value, and `utility` has
@@ -130,21 +118,21 @@ class TextReview(Task):
             self.component_ranges = {**self.component_ranges, "learned": unknown}
 
     def sample(self, rng: np.random.Generator) -> Problem:
-        """A kind of thing and a number."""
-        kind = list(APT)[int(rng.integers(len(APT)))]
-        answer = " ".join(APT[kind])
-        return Problem(f"{kind} {rng.integers(1000, 10000)}: ", answer, info={"kind": kind})
+        """A guest and a number."""
+        guest = list(LIKED)[int(rng.integers(len(LIKED)))]
+        prompt = f"{guest} {rng.integers(1000, 10000)}: "
+        return Problem(prompt, LIKED[guest], info={"guest": guest})
 
     def sample_draft(self, problem: Problem, rng: np.random.Generator) -> str:
-        """A review of middling quality, to begin with: what a policy is supervised by."""
-        return draft(problem.info["kind"], rng)
+        """An offer of middling quality: what a policy is supervised by, to begin with."""
+        return draft(problem.info["guest"], rng)
 
     def sample_preference(self, problem: Problem, rng: np.random.Generator) -> Preference:
         """Two drafts that differ in utility, the preferred one first."""
-        kind, first, second = problem.info["kind"], "", ""
-        while utility(kind, first) == utility(kind, second):
-            first, second = draft(kind, rng), draft(kind, rng)
-        gap = utility(kind, first) - utility(kind, second)
+        guest, first, second = problem.info["guest"], "", ""
+        while utility(guest, first) == utility(guest, second):
+            first, second = draft(guest, rng), draft(guest, rng)
+        gap = utility(guest, first) - utility(guest, second)
         if rng.random() >= bradley_terry(gap, self.beta, self.noise):
             first, second = second, first
         return Preference(problem.prompt, first, second)
@@ -156,7 +144,7 @@ class TextReview(Task):
     def grade_many(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Grade]:
         """The same of many, with one call of a batched reward function."""
         truths = [
-            utility(problem.info["kind"], response)
+            utility(problem.info["guest"], response)
             for problem, response in zip(problems, responses, strict=True)
         ]
         if self.reward_fn is None:
