@@ -12,6 +12,7 @@ terminated rows, whose future is worth nothing; `Rollout` checks this as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -71,6 +72,34 @@ def gae(
     return advantages, (advantages + values).masked_fill(given, 0.0)
 
 
+def one_step(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, bootstrap: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The whole response as one action: A = R - v(s_0) for each of its tokens, R its total reward.
+
+    A contextual bandit whose only state is the prompt, as in Ahmadian et al. 2024, section 3.2. Of
+    the values only the first one counts, which knows the prompt alone.
+
+    Args:
+        rewards: [B, L]; 0 where mask is False.
+        values: [B, L], v(s_t) at the token of step t; ignored where mask is False.
+        mask: [B, L] bool, the steps.
+        bootstrap: [B], v(s_T); 0 in terminated rows.
+
+    Returns:
+        Advantages and the value function's target in every state, which is R; both [B, L], both 0
+        where mask is False.
+    """
+    is_first = mask & (mask.cumsum(1) == 1)
+    totals = rewards.sum(1) + bootstrap
+    first_values = values.masked_fill(~is_first, 0.0).sum(1)
+    advantages, returns = (
+        x[:, None].expand_as(rewards).masked_fill(~mask, 0.0)
+        for x in (totals - first_values, totals)
+    )
+    return advantages, returns
+
+
 def whiten(
     x: Tensor,
     mask: Tensor,
@@ -106,28 +135,39 @@ def whiten(
     return whitened
 
 
-def group_relative(returns: Tensor, problem: Tensor, *, scale: bool) -> Tensor:
+def group_relative(
+    returns: Tensor,
+    problem: Tensor,
+    *,
+    scale: Literal["group", "batch", "none"] = "group",
+    add: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
     """Return minus the group's mean return, as the advantage of every token of the row.
-
-    scale=True divides by the group's standard deviation as in GRPO, Shao et al. 2024, section
-    4.1.2. scale=False is Dr. GRPO, Liu et al. 2025, section 3: the division favours problems which
-    nearly all or nearly no responses solve.
 
     Args:
         returns: [B], one per episode.
         problem: [B] int64, rows that share it form a group. Groups may differ in size.
-        scale: divide by the group's standard deviation (Bessel-corrected).
+        scale: "group" divides by the group's standard deviation as in GRPO, Shao et al. 2024,
+            section 4.1.2; "batch" by that of all returns, as Liu et al. 2025, "Tricks or traps?",
+            recommend; "none" is Dr. GRPO, Liu et al. 2025, section 3: the first one favours
+            problems which nearly all or nearly no responses solve. (Bessel-corrected.)
+        add: adds up a tensor over all processes that hold a part of the batch.
 
     Returns:
         [B], exactly 0 in a group whose returns are all equal, so in a group of one.
     """
     deviations, sizes, group = _group_deviations(returns, problem)
-    if not scale:
+    if scale == "none":
         return deviations
-    squares = torch.zeros_like(sizes).index_add(0, group, deviations.square())
-    stds = (squares / (sizes - 1).clamp(min=1)).sqrt()
+    if scale == "group":
+        squares = torch.zeros_like(sizes).index_add(0, group, deviations.square())
+        stds = (squares / (sizes - 1).clamp(min=1)).sqrt()[group]
+    else:
+        total, count = add(torch.stack([returns.sum(), torch.ones_like(returns).sum()]))
+        squares = add((returns - total / count).square().sum())
+        stds = (squares / (count - 1).clamp(min=1)).sqrt()
     # 1e-4 as in TRL: returns that differ by rounding only must not become advantages of ±1.
-    return deviations / (stds[group] + 1e-4)
+    return deviations / (stds + 1e-4)
 
 
 def leave_one_out(returns: Tensor, problem: Tensor) -> Tensor:
@@ -141,17 +181,52 @@ def leave_one_out(returns: Tensor, problem: Tensor) -> Tensor:
         problem: [B] int64, rows that share it form a group. Groups may differ in size.
 
     Returns:
-        [B], the advantage of every token of the row.
-
-    Raises:
-        ValueError: if a group has one row, since there are no others to compare it with.
+        [B], the advantage of every token of the row; 0 in a group of one, as where the others have
+        no verdict: there is nothing to compare it with.
     """
     deviations, sizes, group = _group_deviations(returns, problem)
-    alone = problem[sizes[group] == 1]
-    if len(alone):
-        raise ValueError(f"problem {int(alone[0])} has 1 row, leave_one_out needs at least 2")
     # r - (Σ r - r) / (n - 1) = (r - mean) n / (n - 1)
-    return deviations * (sizes / (sizes - 1))[group]
+    return deviations * (sizes / (sizes - 1).clamp(min=1))[group]
+
+
+def batch_relative(
+    returns: Tensor, mask: Tensor, *, add: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
+    """Return of each token minus the mean return of the tokens of all other rows.
+
+    REINFORCE with a baseline, Sutton & Barto 2018, section 13.4. The row itself has no part in its
+    baseline, for the reason given in `leave_one_out`.
+
+    Args:
+        returns: [B, L], of the state in which each token was chosen; 0 where mask is False.
+        mask: [B, L] bool, the tokens that the policy chose.
+        add: adds up a tensor over all processes that hold a part of the batch.
+
+    Returns:
+        [B, L], 0 where mask is False, and if there is one row only.
+    """
+    rows = torch.stack([returns.sum(1), mask.sum(1).to(returns.dtype)]).double()
+    sums, sizes = add(rows.sum(1))[:, None] - rows  # of the other rows
+    is_alone = sizes[:, None] == 0
+    baselines = (sums / sizes.clamp(min=1))[:, None].to(returns.dtype)
+    return (returns - baselines).masked_fill(~mask | is_alone, 0.0)
+
+
+def overlong_penalty(lengths: Tensor, *, budget: int, margin: int) -> Tensor:
+    """Reward for length near the budget: 0 up to budget - margin, then linearly down to -1.
+
+    Soft overlong punishment, DAPO, Yu et al. 2025, eq. 13: being cut off does not come as a
+    surprise.
+
+    Args:
+        lengths: [B], tokens per response.
+        budget: the most that a response may have.
+        margin: over how many of them it falls, at least 1.
+
+    Returns:
+        [B] float32, from -1 to 0.
+    """
+    return -((lengths - (budget - margin)) / margin).clamp(0.0, 1.0)
 
 
 def _accumulate(x: Tensor, decay: Tensor, last: Tensor) -> Tensor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agents.sampling import Sampling
 
 if TYPE_CHECKING:
     from typing import Self
+
+Config = TypeVar("Config", bound="TrainingConfig")
 
 
 @dataclass
@@ -80,7 +83,9 @@ class RolloutConfig(TrainingConfig):
             ValueError: naming the field, what it is and what was expected.
         """
         super().validate()
-        check_ranges(self, integers={"num_envs": 1}, optional=("num_envs",))
+        check_ranges(
+            self, integers={"num_envs": 1}, booleans=("action_masks",), optional=("num_envs",)
+        )
         self.sampling.validate()
 
     @classmethod
@@ -94,6 +99,19 @@ class RolloutConfig(TrainingConfig):
         return cls(**{**values, "sampling": Sampling(**values["sampling"])})
 
 
+def validated(config: Any, kind: type[Config]) -> Config:
+    """The config of a learner, checked.
+
+    Raises:
+        TypeError: if it is no `kind`.
+        ValueError: if a field is out of its range; names it.
+    """
+    if not isinstance(config, kind):
+        raise TypeError(f"config is a {type(config).__name__}, expected a {kind.__name__}")
+    config.validate()
+    return config
+
+
 def check_ranges(
     config: Any,
     *,
@@ -101,6 +119,8 @@ def check_ranges(
     positive: Collection[str] = (),
     non_negative: Collection[str] = (),
     unit: Collection[str] = (),
+    choices: Mapping[str, Collection[str]] = MappingProxyType({}),
+    booleans: Collection[str] = (),
     optional: Collection[str] = (),
 ) -> None:
     """Check fields of a config; one named in `optional` may also be None.
@@ -111,6 +131,8 @@ def check_ranges(
         positive: names of finite numbers over 0.
         non_negative: names of finite numbers of at least 0.
         unit: names of numbers from 0 to 1.
+        choices: name -> the words that it may be.
+        booleans: names of True or False.
         optional: names whose value may be None.
 
     Raises:
@@ -130,6 +152,12 @@ def check_ranges(
         if not is_kind(value) or not low <= value <= high:
             expected += " or None" if name in optional else ""
             raise ValueError(f"{name} is {value!r}, expected {expected}")
+    for name, words in choices.items():
+        if getattr(config, name) not in words:
+            raise ValueError(f"{name} is {getattr(config, name)!r}, expected one of {list(words)}")
+    for name in booleans:
+        if not isinstance(getattr(config, name), bool):
+            raise ValueError(f"{name} is {getattr(config, name)!r}, expected True or False")
 
 
 def _is_integer(value: Any) -> bool:

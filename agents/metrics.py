@@ -42,6 +42,7 @@ METRICS: dict[str, str] = {
     "explained_variance": "1 - Var[G - v_old] / Var[G] over tokens; 1 is perfect, 0 a constant's",
     "ratio": "r; per token",
     "clip_fraction": "[clip(r, 1 - ε, 1 + ε) A < r A]: the policy gets no gradient; per token",
+    "importance_weight": "min(π_old / π_sampler, max_importance_weight), per token",
     "approx_kl": "(r - 1) - log r, which is KL(π_old || π) on average; in nats, per token",
     "nll": "-log π of the responses that are imitated; in nats, per token",
     "preference_loss": "the loss of agents.preference_losses; per pair, as are the next six",

@@ -19,7 +19,7 @@ from agents.course import Course
 from agents.distributed import gather, num_ranks, rank, total
 from agents.environments import as_vector_env, curriculum_of
 from agents.losses import kl_estimate
-from agents.models import Policy
+from agents.models import Policy, Reference
 from agents.optimization import micro_batches
 from agents.rollout import Episodes, collect
 from textgym.bank import hash64
@@ -81,16 +81,28 @@ def slots(
     return as_vector_env(env, num_envs // num_ranks(), **kwargs)
 
 
-def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course) -> Played:
+def play(
+    policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course, *, retry: int = 0
+) -> Played:
     """Play this process's share of an iteration's episodes.
 
-    Everything random is a function of (seed, iteration) alone, so that a resumed run needs no
-    random state, and several processes play together what one would.
+    Everything random is a function of (seed, iteration, retry) alone, so that a resumed run needs
+    no random state, and several processes play together what one would.
+
+    Args:
+        policy: the policy.
+        envs: as `slots` gives them.
+        config: how many episodes, of groups of group_size if it has one.
+        course: whose iteration it is; episodes and tokens are counted there.
+        retry: number of the batch, if an iteration plays several.
 
     Raises:
         FloatingPointError: if the policy's log-probabilities or values are not finite.
+        ValueError: if the environment gives the rows of a group different problems.
     """
-    seeds, generator = _randomness(config.seed, course.iteration, envs.num_envs)
+    seeds, generator = _randomness(config.seed, course.iteration, envs.num_envs, retry)
+    group_size = getattr(config, "group_size", 1)
+    seeds = [seeds[i - i % group_size] for i in range(len(seeds))]
     curriculum = curriculum_of(envs)
     before = None if curriculum is None else curriculum.state_dict()
     policy.eval()  # dropout would make the ratio differ from 1 before the first update
@@ -104,6 +116,7 @@ def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course)
         action_masks=config.action_masks,
         part=(rank(), num_ranks()),
     )
+    _check_groups(rollout, group_size)
     graded = rollout.graded()
     num_graded = int(total(len(graded)))
     rollout = (graded if len(graded) or not num_graded else rollout[:1]).trim()
@@ -124,15 +137,34 @@ def play(policy: Policy, envs: VectorEnv, config: RolloutConfig, course: Course)
 
 
 @torch.no_grad()
+def log_probs_of(policy: Policy | Reference, rollout: Rollout, config: RolloutConfig) -> Tensor:
+    """What a policy says of episodes that it, or another one, played.
+
+    Args:
+        policy: the policy, or a reference.
+        rollout: the episodes.
+        config: how the tokens were drawn, and how large a micro-batch may be.
+
+    Returns:
+        [B, L] log pi of the tokens, 0 where the mask is False.
+    """
+    log_probs = torch.zeros_like(rollout.log_probs)
+    for rows in micro_batches(rollout.lengths, config):
+        part = rollout[rows].trim()
+        stats = policy(part.tokens, part.mask, sampling=config.sampling, legal=part.legal)
+        log_probs[rows, : part.tokens.shape[1]] = stats.log_probs
+    return log_probs
+
+
 def reference_kl(
-    reference: Policy, rollout: Rollout, config: RolloutConfig, *, needed: bool
+    reference: Reference, rollout: Rollout, config: RolloutConfig, *, needed: bool
 ) -> tuple[Tensor | None, float]:
     """What the frozen initial policy says of the episodes.
 
     Args:
         reference: the initial policy.
         rollout: at least one episode.
-        config: how the tokens were drawn, and how large a micro-batch may be.
+        config: as of `log_probs_of`.
         needed: whether the log-probabilities of all rows are wanted; the KL alone is measured on a
             few.
 
@@ -141,19 +173,27 @@ def reference_kl(
         log pi_old - log pi_ref, which is KL(pi_old || pi_ref) in nats on average.
     """
     part = rollout if needed else rollout[: -(-KL_PROBE // num_ranks())]
-    log_probs = torch.zeros_like(part.log_probs)
-    for rows in micro_batches(part.lengths, config):
-        row = part[rows].trim()
-        stats = reference(row.tokens, row.mask, sampling=config.sampling, legal=row.legal)
-        log_probs[rows, : row.tokens.shape[1]] = stats.log_probs
+    log_probs = log_probs_of(reference, part, config)
     kl = (kl_estimate(part.log_probs, log_probs, kind="k1") * part.mask).sum()
-    mean = total(kl.item()) / total(part.num_tokens)
+    mean = total(kl.item()) / max(total(part.num_tokens), 1)
     return (log_probs if needed else None), mean
 
 
-def _randomness(seed: int, iteration: int, num_envs: int) -> tuple[list[int], torch.Generator]:
+def _check_groups(rollout: Rollout, group_size: int) -> None:
+    """Learners with groups would see nothing to compare, and learn nothing, without an error."""
+    num_problems, most = rollout.problem.unique().numel(), len(rollout) // group_size
+    if num_problems > most:
+        raise ValueError(
+            f"the environment gave {num_problems} problems to {most} groups of {group_size} rows: "
+            "make its slots play the same problem where they are reset with the same seed"
+        )
+
+
+def _randomness(
+    seed: int, iteration: int, num_envs: int, retry: int
+) -> tuple[list[int], torch.Generator]:
     """Seeds of this process's slots, and the source of sampling, which all processes share."""
-    stream = hash64(np.array([seed], np.uint64), np.array([1], np.uint64))
+    stream = hash64(np.array([seed], np.uint64), np.array([1 + retry], np.uint64))
     every = num_envs * num_ranks()
     first = iteration * (every + 1)
     draws = hash64(stream, np.arange(first, first + every + 1).astype(np.uint64))

@@ -2,8 +2,9 @@
 
 Schulman et al. 2017, with a KL penalty to the initial policy as in Ziegler et al. 2019 and Ouyang
 et al. 2022. One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the
-rewards; estimate advantages; take `num_epochs` passes of `num_minibatches` steps on the clipped
-surrogate.
+rewards (or add it to the loss); estimate advantages; take `num_epochs` passes of `num_minibatches`
+steps on the clipped surrogate. The value function is the policy's own: a head on its last layer, or
+a network (`Policy(..., value="separate")`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -22,13 +23,20 @@ from torch import Tensor, nn
 
 from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer
-from agents.config import RolloutConfig, check_ranges
+from agents.config import RolloutConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import least, total
-from agents.losses import clipped_surrogate_loss, entropy_loss, kl_estimate, value_loss
+from agents.losses import (
+    MAX_LOG_RATIO,
+    clipped_surrogate_loss,
+    entropy_loss,
+    kl_estimate,
+    kl_loss,
+    value_loss,
+)
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
-from agents.play import play, reference_kl, slots
+from agents.play import log_probs_of, play, reference_kl, slots
 from textgym.tokenizer import Tokenizer
 
 KL_GAIN, KL_COEF_FLOOR = 0.1, 1e-4
@@ -56,7 +64,10 @@ class PPOConfig(RolloutConfig):
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     kl_coef: float = 0.0
-    """Weight of the penalty log(pi / pi_ref) per token, as part of the reward."""
+    """Weight of the KL penalty to the initial policy, per token."""
+    kl: Literal["reward", "k2", "k3"] = "reward"
+    """Where it goes: log(pi / pi_ref) into the reward, or an estimate of the KL, k2 or k3, into the
+    loss (see agents.losses.kl_estimate)."""
     kl_target: float | None = None
     """KL in nats per token to which kl_coef is steered (Ziegler et al. 2019, 2.2); None: fixed."""
     target_kl: float | None = None
@@ -65,6 +76,19 @@ class PPOConfig(RolloutConfig):
     """Discount per token."""
     gae_lambda: float = 1.0
     """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+    level: Literal["token", "sequence"] = "token"
+    """What an action is: each token, or the whole response, whose advantage is its return minus the
+    value of the prompt (gamma and gae_lambda are not read then)."""
+    value_iterations: int = 0
+    """Iterations at the start in which the value function alone learns."""
+    whiten_rewards: bool = False
+    """Scale an iteration's rewards, penalty included, to standard deviation 1."""
+    whiten_advantages: bool = True
+    """Shift and scale an iteration's advantages to mean 0 and standard deviation 1."""
+    max_importance_weight: float | None = None
+    """Weigh each token by the learner's probability over the one that it was sampled with, up to
+    this, where the two differ as with bfloat16 (truncated importance sampling, Espeholt et al.
+    2018); costs a forward pass (None: they are taken to be the same)."""
 
     def validate(self) -> None:
         """Check each field's range.
@@ -73,14 +97,16 @@ class PPOConfig(RolloutConfig):
             ValueError: naming the field, what it is and what was expected.
         """
         super().validate()
-        limits = ("clip_param", "value_clip_param", "kl_target", "target_kl")
+        limits = ("value_clip_param", "kl_target", "target_kl", "max_importance_weight")
         check_ranges(
             self,
-            integers={"num_epochs": 1, "num_minibatches": 1},
-            positive=limits,
+            integers={"num_epochs": 1, "num_minibatches": 1, "value_iterations": 0},
+            positive=("clip_param", *limits),
             non_negative=("value_coef", "entropy_coef", "kl_coef"),
             unit=("gamma", "gae_lambda"),
-            optional=limits[1:],
+            choices={"kl": ("reward", "k2", "k3"), "level": ("token", "sequence")},
+            booleans=("whiten_rewards", "whiten_advantages"),
+            optional=limits,
         )
         if self.num_minibatches > self.batch_size:
             raise ValueError(
@@ -113,8 +139,7 @@ class PPOTrainer:
         folder: str | Path | None = None,
         show: bool = True,
     ) -> None:
-        config.validate()
-        self.config, self.policy = config, as_policy(model, tokenizer)
+        self.config, self.policy = validated(config, PPOConfig), as_policy(model, tokenizer)
         self.reference = self.policy.reference()
         self.optimizer = adamw(self.policy, config.learning_rate)
         self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
@@ -156,24 +181,52 @@ class PPOTrainer:
         played = play(self.policy, envs, self.config, self.course)
         if not len(played.rollout):
             return played.metrics
-        kl_coef = self.kl_coef
-        rollout, kl = self._penalise(played.rollout)
-        buffer = PPOBuffer(pad_token=self.policy.pad)
-        buffer.store(rollout)
-        buffer.finish(gamma=self.config.gamma, gae_lambda=self.config.gae_lambda)
-        self._adapt_kl_coef(kl)
-        learned = self._learn(buffer, played.generator)
-        return {**played.metrics, "kl": kl, **learned, "kl_coef": kl_coef}
+        buffer, metrics = self._prepare(played.rollout)
+        metrics |= {**self._learn(buffer, played.generator), "kl_coef": self.kl_coef}
+        self._adapt_kl_coef(metrics["kl"])
+        return {**played.metrics, **metrics}
 
-    def _penalise(self, rollout: Rollout) -> tuple[Rollout, float]:
-        """The rollout with the KL penalty in its rewards, and the KL to the reference."""
-        needed = self.kl_coef > 0 or self.config.kl_target is not None
-        log_probs, kl = reference_kl(self.reference, rollout, self.config, needed=needed)
-        if log_probs is None:
-            return rollout, kl
-        # k1: in the reward its gradient is right. The others' variance explodes with the distance.
-        k1 = kl_estimate(rollout.log_probs, log_probs, kind="k1") * rollout.mask
-        return dataclasses.replace(rollout, rewards=rollout.rewards - self.kl_coef * k1), kl
+    def _prepare(self, rollout: Rollout) -> tuple[PPOBuffer, dict[str, float]]:
+        """All that stays the same while an iteration's episodes are learned from."""
+        config = self.config
+        if self.policy.value_model is not None:  # which was not asked while they were played
+            rollout = self.policy.revalue(rollout, max_tokens=config.max_tokens)
+        rollout, weights, metrics = self._correct(rollout)
+        needed = self.kl_coef > 0 or config.kl_target is not None
+        reference, kl = reference_kl(self.reference, rollout, config, needed=needed)
+        if needed and config.kl == "reward":
+            # k1: in the reward its gradient is right. The others' variance explodes far away.
+            k1 = kl_estimate(rollout.log_probs, reference, kind="k1") * rollout.mask
+            rollout = dataclasses.replace(rollout, rewards=rollout.rewards - self.kl_coef * k1)
+        buffer = PPOBuffer(pad_token=self.policy.pad)
+        buffer.store(rollout, reference)
+        buffer.finish(
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            level=config.level,
+            whiten_rewards=config.whiten_rewards,
+            whiten_advantages=config.whiten_advantages,
+            weights=weights,
+        )
+        return buffer, {"kl": kl, **metrics}
+
+    def _correct(self, rollout: Rollout) -> tuple[Rollout, Tensor | None, dict[str, float]]:
+        """The rollout with the learner's own log-probabilities, and each token's weight [B, L].
+
+        Without max_importance_weight, the rollout as it is and no weights. With it the surrogate's
+        ratio is exactly 1 before the first update, and E[min(pi_old / pi_sampler, C) ...] corrects
+        for the sampler. Yao et al. 2025, "Your efficient RL framework secretly brings you
+        off-policy RL training"; Espeholt et al. 2018, rho of eq. 1.
+        """
+        limit = self.config.max_importance_weight
+        if limit is None:
+            return rollout, None, {}
+        log_probs = log_probs_of(self.policy, rollout, self.config)
+        log_ratios = (log_probs - rollout.log_probs).clamp(max=MAX_LOG_RATIO)
+        weights = log_ratios.exp().clamp(max=limit) * rollout.mask
+        mean = total(weights.sum().item()) / max(total(rollout.num_tokens), 1)
+        rollout = dataclasses.replace(rollout, log_probs=log_probs)
+        return rollout, weights, {"importance_weight": mean}
 
     def _adapt_kl_coef(self, kl: float) -> None:
         """Ziegler et al. 2019, sec. 2.2: a proportional controller on the logarithm of kl_coef."""
@@ -201,14 +254,14 @@ class PPOTrainer:
 
     def _update(self, minibatch: Minibatch) -> dict[str, float]:
         """One optimizer step on a minibatch, in micro-batches that share one token count."""
-        count = total(minibatch.rollout.num_tokens)
+        count = max(total(minibatch.rollout.num_tokens), 1)  # nothing to learn costs 0, not 0 / 0
         parts = micro_batches(minibatch.rollout.lengths, self.config)
         losses = (self.loss(minibatch.select(rows), count=count) for rows in parts)
         return update(self.policy, self.optimizer, losses, max_grad_norm=self.config.max_grad_norm)
 
     def loss(self, minibatch: Minibatch, *, count: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Policy + value_coef * value - entropy_coef * entropy: sums over tokens / count."""
-        config, (rollout, advantages, returns) = self.config, minibatch
+        config, (rollout, advantages, returns, reference) = self.config, minibatch
         mask = rollout.mask
         stats = self.policy(rollout.tokens, mask, sampling=config.sampling, legal=rollout.legal)
         policy_loss, metrics = clipped_surrogate_loss(
@@ -226,7 +279,14 @@ class PPOTrainer:
         )
         regression, value_metrics = value_loss(stats.values, returns, mask, **clipping, count=count)
         disorder, entropy_metrics = entropy_loss(stats.entropies, mask, count=count)
-        loss = policy_loss + config.value_coef * regression
+        metrics |= {**value_metrics, **entropy_metrics}
+        loss = config.value_coef * regression
+        if self.course.iteration < config.value_iterations:
+            return loss, metrics
+        loss = loss + policy_loss
         if config.entropy_coef:  # else it is only looked at: no backward pass over [tokens, V]
             loss = loss + config.entropy_coef * disorder
-        return loss, {**metrics, **value_metrics, **entropy_metrics}
+        if config.kl != "reward" and self.kl_coef:
+            distance, _ = kl_loss(stats.log_probs, reference, mask, kind=config.kl, count=count)
+            loss = loss + self.kl_coef * distance
+        return loss, metrics

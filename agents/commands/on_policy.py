@@ -75,6 +75,7 @@ def train(algorithm: str, run: Run, model: Model, config: Any) -> None:
 
     from agents.checkpoint import FILE_NAME
     from agents.distributed import by_first, rank, start, stop
+    from agents.play import slots
 
     torch.set_num_threads(run.threads)
     with runs.user_errors(RuntimeError):
@@ -102,7 +103,8 @@ def train(algorithm: str, run: Run, model: Model, config: Any) -> None:
         if rank() == 0:
             print(f"{run.env}: iterations {first} to {last}, into {folder}", flush=True)
         with runs.user_errors(ValueError, prefix=f"{run.env}: "):
-            trainer.train(env)
+            envs = slots(env, policy, config)
+        trainer.train(envs)
         summary = by_first(lambda: runs.finish(folder, trainer))
     if rank() == 0:
         show(summary, folder)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium.wrappers import TransformReward
 
-from agents import cli
+from agents import cli, runs
 from agents.environments import as_vector_env, curriculum_of
 from agents.metrics import TIMING, read_metrics
 from agents.ppo import PPOTrainer
@@ -49,21 +49,22 @@ def adaptive(**settings) -> RLEnvironment:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> PPOTrainer:
-    """An uninterrupted run of six iterations."""
-    trainer = new_trainer(folder=tmp_path_factory.mktemp("whole"))
-    trainer.train(adaptive())
-    return trainer
+def whole(tmp_path_factory) -> tuple[PPOTrainer, Curriculum]:
+    """An uninterrupted run of six iterations, and the curriculum after it."""
+    trainer, env = new_trainer(folder=tmp_path_factory.mktemp("whole")), adaptive()
+    trainer.train(env)
+    return trainer, env.unwrapped.curriculum
 
 
 def rows(trainer: PPOTrainer) -> list[dict]:
-    found = read_metrics(trainer.folder)
+    found = read_metrics(trainer.course.folder)
     return [{k: v for k, v in row.items() if k not in TIMING} for row in found]
 
 
 def test_the_level_reached_is_a_metric(whole) -> None:
-    levels = [row["level"] for row in rows(whole)]
-    assert levels[0] < levels[-1] == 2 == whole.curriculum.level
+    trainer, curriculum = whole
+    levels = [row["level"] for row in rows(trainer)]
+    assert levels[0] < levels[-1] == 2 == curriculum.level
     trainer = new_trainer()
     assert "level" not in trainer.step(as_vector_env(RLEnvironment(Letters()), 4))
 
@@ -72,29 +73,31 @@ def test_the_level_reached_is_a_metric(whole) -> None:
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(whole, tmp_path, stop) -> None:
     class Stopped(PPOTrainer):
         def step(self, envs):
-            if self.iteration == stop:
+            if self.course.iteration == stop:
                 raise FloatingPointError("stop here")
             return super().step(envs)
 
     first = new_trainer(folder=tmp_path, kind=Stopped, checkpoint_every=1)
     with pytest.raises(FloatingPointError):
         first.train(adaptive())
-    second = new_trainer(folder=tmp_path)
+    second, env = new_trainer(folder=tmp_path), adaptive()
     second.load_checkpoint()
-    assert second.curriculum_state == first.curriculum.state_dict()
-    second.train(adaptive())  # a new environment, whose curriculum begins anew
-    assert rows(second) == rows(whole)
-    ours, theirs = weights(second.policy), weights(whole.policy)
+    second.train(env)  # a new environment, whose curriculum begins anew
+    trainer, curriculum = whole
+    assert rows(second) == rows(trainer)
+    ours, theirs = weights(second.policy), weights(trainer.policy)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert second.curriculum.state_dict() == whole.curriculum.state_dict()
+    assert env.curriculum.state_dict() == curriculum.state_dict()
 
 
 def test_a_checkpoint_of_a_run_that_is_not_adaptive_has_no_curriculum(tmp_path) -> None:
     trainer = new_trainer(folder=tmp_path, num_iterations=1)
     trainer.train(RLEnvironment(Letters()))
-    again = new_trainer(folder=tmp_path, num_iterations=1)
+    again, env = new_trainer(folder=tmp_path, num_iterations=2), adaptive()
     again.load_checkpoint()
-    assert again.curriculum_state is None is trainer.curriculum
+    before = env.curriculum.state_dict()
+    again.course.follow(env)
+    assert env.curriculum.state_dict() == before
 
 
 @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: TransformReward(env, lambda r: r)])
@@ -157,7 +160,9 @@ def test_a_finite_list_is_evaluated_once_each() -> None:
 
 def test_a_data_set_without_a_validation_split_can_be_imitated() -> None:
     env = RLEnvironment(Listed())
-    assert SFTTrainer(SFTConfig(target_success=0.0, evaluate_episodes=4), new_policy()).train(env) >= 0
+    assert (
+        SFTTrainer(SFTConfig(target_success=0.0, evaluate_episodes=4), new_policy()).train(env) >= 0
+    )
 
 
 # ------------------------------------------------------------------ the command line
@@ -169,7 +174,7 @@ SMALL = ["--batch-size", "8", "--num-iterations", "2", "--num-minibatches", "1",
 def policy(tmp_path, monkeypatch):
     new_policy().save(tmp_path / "policy")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.runs, "TEST_EPISODES", 6)
+    monkeypatch.setattr(runs, "TEST_EPISODES", 6)
     return tmp_path / "policy"
 
 

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from agents import cli
+from agents.commands.arguments import Model
 from agents.metrics import TIMING, read_metrics
 from agents.models import Policy, new_tiny_model
-from agents.ppo import PPOTrainer
+from agents.ppo import PPOConfig, PPOTrainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,10 +139,19 @@ def test_the_summary_says_what_came_of_it(folder, finished):
     for name in ("success_before", "success_after", "greedy_before", "greedy_after"):
         assert 0 <= summary[name] <= 1
     assert summary["success_before"] > 0.02
+    # This task's only component is its reward.
+    assert summary["return_after"] == pytest.approx(summary["success_after"], abs=1e-6)
 
 
 def test_the_end_is_a_table_and_the_line_that_loads_the_policy(finished):
-    for words in ("before", "sampled", "greedy", "tensorboard --logdir full", "summary.json"):
+    for words in (
+        "before",
+        "success, sampled",
+        "greedy",
+        "return, sampled",
+        "tensorboard --logdir full",
+        "summary.json",
+    ):
         assert words in finished
     assert "AutoModelForCausalLM.from_pretrained('full/policy')" in finished
 
@@ -255,7 +266,7 @@ def test_every_setting_is_explained_in_the_help(capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("train", "there is no command train; there are ppo, evaluate"),
+        ("train", "there is no command train; there are ppo, "),
         ("ppo", "--env is missing"),
         ("ppo --env TextMat-v0 --policy policy", "Did you mean: `TextMath`?"),
         ("ppo --env TextMath-v9 --policy policy", "It provides versioned environments: [ `v0` ]"),
@@ -291,7 +302,8 @@ def test_every_setting_is_explained_in_the_help(capsys):
 )
 def test_a_mistake_is_one_line_and_exit_code_2(inside, capsys, arguments, message):
     config = {"algorithm": "ppo", "env_id": "B-v0", "env_kwargs": {}, "policy": "policy"}
-    config |= {"warm_up": 0.0, "threads": 1, "config": {}}
+    config |= {"warm_up": 0.0, "threads": 1}
+    config |= {"model": asdict(Model()), "config": asdict(PPOConfig())}
     for name, text in {
         "half": json.dumps(config),
         "damaged": "{",
