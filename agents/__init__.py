@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agents.batch import PreferenceBatch, Rollout
     from agents.buffer import PPOBuffer
+    from agents.grpo import GRPOConfig, GRPOTrainer
     from agents.models import Policy, load_policy
     from agents.ppo import PPOConfig, PPOTrainer
     from agents.reward_ensemble import RewardEnsemble
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from agents.sft import SFTConfig, SFTTrainer
 
 __all__ = [
+    "GRPOConfig",
+    "GRPOTrainer",
     "MultiObjectiveRewardModel",
     "PPOBuffer",
     "PPOConfig",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "GRPOConfig": "grpo",
+    "GRPOTrainer": "grpo",
     "MultiObjectiveRewardModel": "reward_model",
     "PPOBuffer": "buffer",
     "PPOConfig": "ppo",

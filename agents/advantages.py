@@ -170,6 +170,12 @@ def group_relative(
     return deviations / (stds + 1e-4)
 
 
+def groups_differ(returns: Tensor, problem: Tensor) -> Tensor:
+    """[B] bool: whether the returns [B] of the row's group differ, so that they teach something."""
+    deviations, sizes, group = _group_deviations(returns, problem)
+    return (torch.zeros_like(sizes).index_add(0, group, deviations.abs()) > 0)[group]
+
+
 def leave_one_out(returns: Tensor, problem: Tensor) -> Tensor:
     """Return minus the mean return of the group's other rows. RLOO, Ahmadian et al. 2024.
 

@@ -33,6 +33,7 @@ METRICS: dict[str, str] = {
     "stop_eos": "[stop_reason = eos]; per episode",
     "stop_length": "[stop_reason = length]; per episode",
     "level": "position of the level that an adaptive difficulty has reached after the iteration",
+    "equal_groups": "episodes in groups whose returns are all equal, which teach nothing; share",
     "verifier_errors": "episodes without a verdict, which no other metric but `episodes` counts",
     "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",

@@ -22,13 +22,16 @@ def adamw(
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
-def micro_batches(lengths: Tensor, config: TrainingConfig) -> list[Tensor]:
+def micro_batches(
+    lengths: Tensor, config: TrainingConfig, *, groups: Tensor | None = None
+) -> list[Tensor]:
     """Rows [n] of each micro-batch of an optimizer step on rows of these lengths [B].
 
-    None, if there are no rows: of several processes, one may have none.
+    None, if there are no rows: of several processes, one may have none. Rows that share a number of
+    `groups` [B] stay together where they fit, so that their prompt is computed once.
     """
     rows = max(-(-len(lengths) // config.gradient_accumulation_steps), 1)
-    return split(lengths, max_rows=rows, max_tokens=config.max_tokens)
+    return split(lengths, max_rows=rows, max_tokens=config.max_tokens, groups=groups)
 
 
 def update(

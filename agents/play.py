@@ -149,7 +149,7 @@ def log_probs_of(policy: Policy | Reference, rollout: Rollout, config: RolloutCo
         [B, L] log pi of the tokens, 0 where the mask is False.
     """
     log_probs = torch.zeros_like(rollout.log_probs)
-    for rows in micro_batches(rollout.lengths, config):
+    for rows in micro_batches(rollout.lengths, config, groups=rollout.problem):
         part = rollout[rows].trim()
         stats = policy(part.tokens, part.mask, sampling=config.sampling, legal=part.legal)
         log_probs[rows, : part.tokens.shape[1]] = stats.log_probs

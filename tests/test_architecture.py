@@ -53,7 +53,7 @@ LAYERS = {
         ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
         ["play"],
-        ["ppo", "grpo", "dpo", "sft", "reward_trainer"],
+        ["ppo", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer"],
         ["warm_up", "runs", "pretrain"],
         ["__init__"],
         ["commands"],
@@ -61,7 +61,10 @@ LAYERS = {
         ["__main__"],
     ],
 }
-TRAINERS = {f"agents.{name}" for name in ("ppo", "grpo", "dpo", "sft", "reward_trainer")}
+TRAINERS = {
+    f"agents.{name}"
+    for name in ("ppo", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer")
+}
 
 FORBIDDEN = {  # package -> what it never imports, not even inside a function
     "textgym": {"agents", "benchmarks", "tests", "torch"},
