@@ -349,6 +349,14 @@ def as_policy(model: Policy | nn.Module, tokenizer: Tokenizer | None = None) -> 
     return Policy(model, tokenizer)
 
 
+def source_of(name: str | os.PathLike[str]) -> str:
+    """What transformers is to load for "tiny", a Hugging Face name, a folder, or a run folder."""
+    folder = TINY if str(name) == "tiny" else Path(name)
+    if (folder / "policy").is_dir():
+        folder = folder / "policy"
+    return str(folder) if folder.is_dir() else str(name)
+
+
 def load_policy(
     name: str | os.PathLike[str] = "tiny",
     *,
@@ -378,10 +386,8 @@ def load_policy(
 
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    folder = TINY if str(name) == "tiny" else Path(name)
-    if (folder / "policy").is_dir():
-        folder = folder / "policy"
-    source = str(folder) if folder.is_dir() else str(name)
+    source = source_of(name)
+    folder = Path(source)
     if device is None:
         device = "cuda" if torch.cuda.is_available() and folder != TINY else "cpu"
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).to(device)

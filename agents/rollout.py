@@ -95,6 +95,7 @@ def evaluate(
     seed: int = 0,
     sampling: Sampling = Sampling(),
     action_masks: bool = False,
+    engine: Callable[[Policy, int, int, Sampling], Generator] | None = None,
     **kwargs: Any,
 ) -> Episodes:
     """Play the first `num_episodes` numbered problems of a split, one episode each.
@@ -112,6 +113,7 @@ def evaluate(
         seed: of the sampling.
         sampling: how tokens are drawn.
         action_masks: draw only tokens that the environment's action_masks() allows.
+        engine: makes what generates the tokens (None: `SlotDecoder`).
         **kwargs: for an id, as in `gym.make` (`tokenizer` is the policy's unless given).
 
     Returns:
@@ -150,6 +152,7 @@ def evaluate(
             options=options,
             sampling=sampling,
             action_masks=action_masks,
+            engine=engine,
         )
     finally:
         policy.train(training)

@@ -47,7 +47,7 @@ LAYERS = {
         ["log_probs", "packing", "adapters", "preference_losses", "text_data", "decoders"],
         ["reward_losses", "reward_heads", "calibration"],
         ["preference_data", "online_pairs", "custom_loss"],
-        ["models", "generation", "checkpoint", "metrics", "interrupt"],
+        ["models", "generation", "serving", "checkpoint", "metrics", "interrupt"],
         ["reward_backbone", "reward_model", "reward_ensemble"],
         ["environments"],
         ["collector"],

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from agents import runs
 from agents.commands.arguments import env_kwargs, parse
@@ -18,7 +18,12 @@ class Evaluation:
     """What is measured, and on which problems."""
 
     policy: str
-    """A run, tiny (the embedded model), a Hugging Face name, or a folder."""
+    """A run, tiny (the embedded model), a Hugging Face name, or a folder; with --server, whose
+    tokenizer is the served model's."""
+    server: str | None = None
+    """Address of an OpenAI-compatible server that generates, such as http://localhost:8000/v1."""
+    model: str | None = None
+    """The model's name there (None: what --policy says)."""
     env: str | None = None
     """Id of the environment, such as TextMath-v0 (None: the run's own)."""
     difficulty: int | str | None = None
@@ -57,14 +62,19 @@ def run(arguments: Sequence[str]) -> None:
     from agents.rollout import evaluate as play
 
     torch.set_num_threads(given.threads)
-    policy = runs.policy_of(given.policy)
+    policy, engine = _player(given)
     env_id, settings = runs.task_of(given.policy, given.env, env_kwargs(given))
     env = runs.env_of(env_id, policy, **{**settings, "split": given.split})
     with runs.user_errors(
-        ValueError, NoVerdictError, prefix=f"{given.policy} cannot play {env_id}: "
+        ValueError, NoVerdictError, ConnectionError, prefix=f"{given.policy} cannot play {env_id}: "
     ):
         episodes = play(
-            policy, env, num_episodes=given.episodes, greedy=given.greedy, seed=given.seed
+            policy,
+            env,
+            num_episodes=given.episodes,
+            greedy=given.greedy,
+            seed=given.seed,
+            engine=engine,
         )
     success, level = float(episodes.success.mean()), runs.difficulty_of(env)
     num_graded = len(episodes.success)
@@ -75,6 +85,7 @@ def run(arguments: Sequence[str]) -> None:
     print(f"{where}: {how} success {success:.3f} {margin}")
     found = {
         "policy": given.policy,
+        **({"server": given.server, "model": given.model} if given.server else {}),
         "env_id": env_id,
         "difficulty": level,
         "split": given.split,
@@ -87,3 +98,15 @@ def run(arguments: Sequence[str]) -> None:
         "return_mean": float(episodes.returns[episodes.is_graded].mean()),
     }
     print(json.dumps(found))
+
+
+def _player(given: Evaluation) -> tuple[Any, Any]:
+    """The policy, and the engine that plays it (None: the policy itself)."""
+    if given.server is None:
+        return runs.policy_of(given.policy), None
+    from agents.serving import ServedPolicy, Server
+
+    name = given.policy
+    with runs.user_errors(ValueError, OSError, prefix=f"policy {name}: "):
+        server = Server(given.server, given.model or name)
+        return ServedPolicy(name), server.engine()
