@@ -291,6 +291,6 @@ def _action_masks(envs: VectorEnv) -> np.ndarray:
     """[N, V] bool: the tokens that are legal now in each slot."""
     if hasattr(envs, "action_masks"):
         return envs.action_masks()
-    if isinstance(envs, SyncVectorEnv):
+    if isinstance(envs, SyncVectorEnv) and envs.envs[0].has_wrapper_attr("action_masks"):
         return np.stack(envs.call("action_masks"))
-    raise ValueError(f"action_masks is True and {type(envs).__name__} has no action_masks()")
+    raise ValueError(f"action_masks is True and {envs} has no action_masks()")

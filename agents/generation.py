@@ -6,10 +6,12 @@ a new prompt, another a single token, a third a tool's answer, each at its own p
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.decoders.hugging_face import HuggingFaceNetwork
 from agents.decoders.llama import LlamaNetwork, is_llama
@@ -46,9 +48,10 @@ class Generator(Protocol):
     def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
         """Append tokens to the episodes in `slots`; nothing is chosen yet.
 
-        The tokens are a prompt, the token chosen last, or what the environment said. A start of 0
-        begins a new episode, whatever the slot held. A start before the slot's end repeats tokens
-        which it has (the last one, in slots whose episode is over) and changes nothing.
+        The tokens are a prompt (or its first part, then its last token), the token chosen last, or
+        what the environment said. A start of 0 begins a new episode, whatever the slot held. Any
+        other start before the slot's end repeats tokens that it has (the last one, in slots whose
+        episode is over) and changes nothing.
 
         Args:
             slots: [k] int64 slot numbers, each once, or None for all in order.
@@ -118,10 +121,12 @@ class SlotDecoder:
     """The engine in this process: a transformers model with a cache of slots (see `Generator`).
 
     Args:
-        policy: the policy; its weights are used as they are at each call.
+        policy: the policy; its weights are used as they are at each call (those of a policy that
+            computes in bfloat16: as they are now).
         num_slots: how many episodes can be under way.
         capacity: the longest episode, in tokens.
         sampling: how tokens are drawn.
+        network: makes what runs the model (None: the fastest that `agents.decoders` has for it).
 
     Raises:
         ValueError: if the model is recurrent, or does not attend to `capacity` tokens.
@@ -133,12 +138,15 @@ class SlotDecoder:
         num_slots: int,
         capacity: int,
         sampling: Sampling = Sampling(),
+        *,
+        network: Callable[[nn.Module, int, int], Network] | None = None,
     ) -> None:
         _check_reach(policy.model.config.get_text_config(), capacity)
         self.policy, self.sampling, self.capacity = policy, sampling, capacity
         # One spare column takes the padding of shorter rows.
-        kind = LlamaNetwork if is_llama(policy.model) else HuggingFaceNetwork
-        self.network: Network = kind(policy.model, num_slots, capacity + 1)
+        model = _in_precision(policy)
+        known = LlamaNetwork if is_llama(model) else HuggingFaceNetwork
+        self.network = (network or known)(model, num_slots, capacity + 1)
         self.hidden = torch.zeros(num_slots, policy.value_head.in_features, device=policy.device)
         self.logits = torch.zeros(num_slots, len(policy.illegal), device=policy.device)
 
@@ -183,9 +191,11 @@ class SlotDecoder:
     def _run(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
         """Run the last `counts` [k] (0 to t) of tokens [k, t] at the positions from `starts` on."""
         length, width, device = tokens.shape[1], int((starts + counts).max()), self.policy.device
-        places = torch.arange(length) - (length - counts)[:, None]
-        positions = starts[:, None] + places.clamp(min=0)
-        columns = torch.where(places < 0, self.capacity, positions)
+        positions = columns = starts[:, None]
+        if length > 1:
+            places = torch.arange(length) - (length - counts)[:, None]
+            positions = positions + places.clamp(min=0)
+            columns = torch.where(places < 0, self.capacity, positions)
         tokens, positions, columns = torch.stack([tokens, positions, columns]).to(device)
         slots = None if slots is None else slots.to(device)
         seen = torch.arange(max(width, 1), device=device) <= positions[:, :, None]
@@ -224,6 +234,21 @@ class SlotDecoder:
         slots = slots.to(self.policy.device)
         self.network.keep(slots)
         self.hidden, self.logits = self.hidden[slots], self.logits[slots]
+
+
+def _in_precision(policy: Policy) -> nn.Module:
+    """The policy's model, or a copy of it in the precision that the policy computes in.
+
+    Under autocast, weights would be cast anew for each token.
+    """
+    dtype = policy.autocast_dtype
+    if dtype is None:
+        return policy.model
+    cast = {
+        id(parameter): nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+        for parameter in policy.model.parameters()
+    }
+    return copy.deepcopy(policy.model, cast)
 
 
 def _check_reach(config: Any, capacity: int) -> None:

@@ -10,6 +10,8 @@ NAMES = {
     "grading": "graders of mathematics, ours and others, on one corpus",
     "sandbox": "attacks on code graders that succeed, verdicts per second, lateness, leaks",
     "masks": "action masks of TextStructured, cold and warm, beside llguidance's",
+    "memory": "a loss and its gradient: tokens per second and peak memory",
+    "generation": "useful tokens per second, beside model.generate",
     "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
 }
 

@@ -98,11 +98,14 @@ class _SlotLayer(CacheLayerMixin):
         """Write [k, heads, t, d] at the cache's aim; return what those slots hold."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        return (
-            write(self.keys, key_states, self.cache.slots, self.cache.columns, self.cache.width),
-            write(
-                self.values, value_states, self.cache.slots, self.cache.columns, self.cache.width
-            ),
+        cache = self.cache
+        rows = cache.slots
+        if rows is None:
+            rows = torch.arange(len(self.keys), device=self.keys.device)
+        for store, states in ((self.keys, key_states), (self.values, value_states)):
+            write(store, states, rows, cache.columns)
+        return read(self.keys, cache.slots, cache.width), read(
+            self.values, cache.slots, cache.width
         )
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -115,14 +118,11 @@ class _SlotLayer(CacheLayerMixin):
         return self.capacity
 
 
-def write(
-    store: Tensor, states: Tensor, slots: Tensor | None, columns: Tensor, width: int
-) -> Tensor:
-    """Put states [k, heads, t, d] at `columns` [k, t] of slots [k] (None: all) of the store.
+def write(store: Tensor, states: Tensor, slots: Tensor, columns: Tensor) -> None:
+    """Put states [k, heads, t, d] at `columns` [k, t] of slots [k] of the store."""
+    store[slots[:, None], :, columns] = states.transpose(1, 2)
 
-    Returns:
-        [k, heads, width, d]: what those slots hold in their first columns.
-    """
-    rows = torch.arange(len(store), device=store.device) if slots is None else slots
-    store[rows[:, None], :, columns] = states.transpose(1, 2)
+
+def read(store: Tensor, slots: Tensor | None, width: int) -> Tensor:
+    """[k, heads, width, d]: what slots [k] (None: all) hold in their first columns."""
     return store[:, :, :width] if slots is None else store[:, :, :width].index_select(0, slots)

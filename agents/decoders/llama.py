@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.decoders.hugging_face import write
+from agents.decoders.hugging_face import read, write
 
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
@@ -21,13 +21,14 @@ def is_llama(model: nn.Module) -> bool:
     """Whether `LlamaNetwork` computes what the model does: known classes, no unusual options.
 
     LoRA and DoRA adapters are run like the modules that they replace. Other adapters, scaled rotary
-    positions and quantized or otherwise replaced norms are left to transformers.
+    positions, replaced norms and models that are spread over devices are left to transformers.
     """
-    adapters = getattr(model, "peft_config", {}).values()
-    if any(adapter.peft_type != "LORA" for adapter in adapters):
+    if any(adapter.peft_type != "LORA" for adapter in getattr(model, "peft_config", {}).values()):
         return False
     model = _base(model)
-    if type(model).__name__ not in FAMILY or not type(model).__module__.startswith("transformers."):
+    # Classes by their names: subclasses, FSDP's too, may do something else.
+    is_known = type(model).__name__ in FAMILY and type(model).__module__.startswith("transformers.")
+    if not is_known or hasattr(model, "hf_device_map"):  # layers that are moved when they are run
         return False
     rope = getattr(model.config, "rope_parameters", None) or {}
     norms = [m for name, m in model.named_modules() if name.endswith("norm")]
@@ -76,13 +77,17 @@ class LlamaNetwork:
         """Run tokens [k, t]; give the last ones' hidden states [k, D] and logits [k, V]."""
         hidden = self.trunk.embed_tokens(tokens).float()
         cos, sin = self.rotary[:, positions, None]  # each [k, t, 1, width of a head]
+        width, rows = seen.shape[2], slots
+        if rows is None:
+            rows = torch.arange(len(tokens), device=tokens.device)
         mask = torch.zeros(seen.shape, dtype=self.keys[0].dtype, device=seen.device)
         mask = mask.masked_fill_(~seen, -torch.inf)[:, None]
         for i, layer in enumerate(self.trunk.layers):
             normed = _rms_norm(hidden, layer.input_layernorm).to(self.dtype)
             query, key, value = self._project(layer.self_attn, normed, cos, sin)
-            keys = write(self.keys[i], key, slots, columns, seen.shape[2])
-            values = write(self.values[i], value, slots, columns, seen.shape[2])
+            write(self.keys[i], key, rows, columns)
+            write(self.values[i], value, rows, columns)
+            keys, values = (read(x[i], slots, width) for x in (self.keys, self.values))
             attended = _attend(query, keys, values, mask)
             hidden = hidden + layer.self_attn.o_proj(attended.to(self.dtype))
             normed = _rms_norm(hidden, layer.post_attention_layernorm).to(self.dtype)

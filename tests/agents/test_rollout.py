@@ -12,11 +12,13 @@ from gymnasium.wrappers import TimeLimit, TransformReward
 from agents import collector
 from agents import rollout as rollout_module
 from agents.batch import Rollout
-from agents.generation import SlotDecoder
+from agents.generation import Choice, SlotDecoder
 from agents.models import Policy, new_tiny_model
 from agents.rollout import Episodes, as_vector_env, collect, evaluate
+from agents.sampling import Sampling
 from textgym import CharTokenizer, Problem, RLEnvironment, Task, TokenMDP, TokenVectorEnv
 from textgym.bank import hash64
+from textgym.tasks import TextStructured
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it gives
 
@@ -254,6 +256,181 @@ def test_dropping_finished_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch)
     never, always = rollouts
     assert torch.equal(never.tokens, always.tokens) and torch.equal(never.mask, always.mask)
     torch.testing.assert_close(never.log_probs, always.log_probs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_k=5), Sampling(temperature=2.0, top_p=0.5)])
+def test_log_probs_are_those_of_the_filtered_distribution(sampling: Sampling) -> None:
+    rollout, _ = play(vector(CHAT, 8), 21, sampling=sampling)
+    with torch.no_grad():
+        stats = new_policy()(rollout.tokens, rollout.mask, sampling=sampling)
+        plain = new_policy()(rollout.tokens, rollout.mask)
+    torch.testing.assert_close(rollout.log_probs, stats.log_probs, atol=1e-4, rtol=0)
+    assert (rollout.log_probs - plain.log_probs).abs().max() > 0.5
+
+
+def everything(rollout: Rollout) -> list[list[int]]:
+    return [*rollout.tokens.tolist(), *rollout.mask.tolist(), *rollout.legal.tolist()]
+
+
+@pytest.mark.parametrize("below", [0.0, 0.75, 1.1])
+@pytest.mark.parametrize("num_slots", [12, 6, 5, 1])
+def test_the_tokens_depend_neither_on_the_number_of_slots_nor_on_compaction(
+    num_slots: int, below: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rollout(num_slots: int) -> Rollout:
+        # Slot i's k-th episode is episode i + k B: to each its own problem, whatever B is.
+        envs = Numbered(CHAT, num_slots, autoreset_mode=AutoresetMode.DISABLED)
+        return play(envs, 12, sampling=Sampling(temperature=1.5, top_p=0.9))[0]
+
+    want = everything(rollout(12))
+    monkeypatch.setattr(collector, "COMPACT_BELOW", below)
+    assert everything(rollout(num_slots)) == want
+
+
+class Numbered(TokenVectorEnv):
+    """The n-th episode to begin plays problem n."""
+
+    def reset(self, *, seed=None, options=None):
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        if seed is not None:
+            self.next = np.arange(self.num_envs)
+        numbers = self.next.copy()
+        self.next = self.next + self.num_envs * mask
+        return super().reset(seed=seed, options={"problem": numbers, **(options or {})})
+
+
+@pytest.mark.parametrize("num_parts", [2, 3])
+def test_processes_that_share_the_episodes_draw_the_tokens_that_one_would(num_parts: int) -> None:
+    seeds = list(range(12))
+    want, _ = play(vector(CHAT, 12), 12, seed=seeds)
+    num = 12 // num_parts
+    for i in range(num_parts):
+        generator = seeded()
+        share = dict(seed=seeds[i * num :][:num], part=(i, num_parts), generator=generator)
+        rollout, _ = play(vector(CHAT, num), num, **share)
+        rows = torch.arange(i * num, (i + 1) * num)
+        assert everything(rollout) == everything(want[rows])
+        assert generator.get_state().equal(after(12))
+
+
+def after(num_episodes: int) -> torch.Tensor:
+    """The generator's state after a collection of so many episodes."""
+    generator = seeded()
+    play(vector(CHAT, num_episodes), num_episodes, generator=generator)
+    return generator.get_state()
+
+
+# ------------------------------------------------------------------------- action masks
+
+
+def structured(num_envs: int, native: bool = True):
+    env = RLEnvironment(TextStructured(), difficulty=0)
+    if native:
+        return as_vector_env(env, num_envs)
+    return SyncVectorEnv(
+        [lambda: RLEnvironment(TextStructured(), difficulty=0)] * num_envs,
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_under_action_masks_every_response_is_valid_and_the_masks_are_recorded(
+    native: bool,
+) -> None:
+    rollout, episodes = play(structured(6, native), 12, action_masks=True)
+    assert episodes.components["valid"].all()
+    free, _ = play(structured(6, native), 12)
+    assert free.legal.shape[2] == 0 and rollout.legal.shape == (*rollout.tokens.shape, 13)
+    legal = np.unpackbits(rollout.legal.numpy(), axis=2)[:, :, :100].astype(bool)
+    rows, columns = rollout.mask.nonzero(as_tuple=True)
+    assert legal[rows, columns, rollout.tokens[rows, columns]].all()
+    assert not legal[~rollout.mask.numpy()].any()
+    assert legal[rows, columns].sum(1).min() == 1  # somewhere there was no choice
+
+
+def test_log_probs_are_those_of_the_masked_distribution() -> None:
+    sampling = Sampling(top_p=0.9)
+    rollout, _ = play(structured(6), 12, action_masks=True, sampling=sampling)
+    with torch.no_grad():
+        stats = new_policy()(rollout.tokens, rollout.mask, legal=rollout.legal, sampling=sampling)
+    torch.testing.assert_close(rollout.log_probs, stats.log_probs, atol=1e-4, rtol=0)
+    assert rollout.log_probs.exp().max() == pytest.approx(1)
+
+
+def test_the_native_environment_and_gymnasiums_give_the_same_masked_rollout() -> None:
+    rollouts = [play(structured(6, native), 12, action_masks=True)[0] for native in (True, False)]
+    assert everything(rollouts[0]) == everything(rollouts[1])
+
+
+def test_a_mask_without_a_legal_token_is_refused() -> None:
+    envs = structured(3)
+    envs.action_masks = lambda: np.zeros((3, 100), dtype=bool)
+    with pytest.raises(ValueError) as error:
+        play(envs, 3, action_masks=True)
+    assert str(error.value) == (
+        "action_masks() of slot 0 allows no token that can be chosen; expected at least eos"
+    )
+
+
+def test_action_masks_are_asked_of_an_environment_that_has_some() -> None:
+    envs = SyncVectorEnv([lambda: Chatter()] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(ValueError, match="has no action_masks"):
+        play(envs, 2, action_masks=True)
+
+
+class Chatter(gym.Env):
+    """A token environment without masks."""
+
+    observation_space = gym.spaces.Box(0, 99, (8,), np.int64)
+    action_space = gym.spaces.Discrete(100)
+
+    def reset(self, *, seed=None, options=None):
+        return np.full(8, 5), {"length": 3, "problem_id": 0, "difficulty": 0}
+
+
+# ------------------------------------------------------------------------- engines
+
+
+class Echo:
+    """An engine without a model: each slot says the first token of its prompt again and again."""
+
+    def __init__(self, policy: Policy, num_slots: int, capacity: int, sampling: Sampling) -> None:
+        self.made_with = num_slots, capacity, sampling
+        self.said: list[list[int]] = [[] for _ in range(num_slots)]
+
+    def feed(self, slots, tokens, starts, counts) -> None:
+        slots = range(len(self.said)) if slots is None else slots.tolist()
+        rows = zip(slots, tokens.tolist(), starts.tolist(), counts.tolist(), strict=True)
+        for slot, row, start, count in rows:
+            assert 1 <= count <= len(row) and start <= len(self.said[slot])
+            self.said[slot][start:] = row[len(row) - count :]
+
+    def choose(self, points, legal=None) -> Choice:
+        return Choice(torch.tensor([said[0] for said in self.said]), points.log(), -points)
+
+    def values(self):
+        return torch.zeros(len(self.said))
+
+    def keep(self, slots) -> None:
+        self.said = [self.said[slot] for slot in slots.tolist()]
+
+
+def test_another_engine_can_generate() -> None:
+    made = []
+    sampling = Sampling(temperature=0.5)
+
+    def engine(*args) -> Echo:
+        made.append(Echo(*args))
+        return made[0]
+
+    rollout, _ = play(vector(CHAT, 4), 10, engine=engine, sampling=sampling)
+    assert made[0].made_with == (4, rollout.tokens.shape[1], sampling)
+    points = torch.rand(10, rollout.tokens.shape[1], generator=seeded())
+    mask = rollout.mask
+    assert torch.equal(rollout.log_probs[mask], points[mask].log())
+    assert torch.equal(rollout.values[mask], -points[mask])
+    first = rollout.tokens[:, :1].expand_as(mask)
+    assert torch.equal(rollout.tokens[mask], first[mask])
 
 
 def naive_rows(policy: Policy, seeds: list[int], num_episodes: int) -> dict[int, list[int]]:
