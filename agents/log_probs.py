@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from agents.sampling import Sampling, log_probs
 
-CHUNK = {"cpu": 2**22, "cuda": 2**26}
-"""Logits that exist at a time, by device: few enough to be no burden, enough to keep it busy."""
+CHUNK_ON_CPU, CHUNK = 2**22, 2**26
+"""Logits that exist at a time: few enough to be no burden, enough to keep the device busy."""
 FEWEST_ROWS = 256
 """Of a chunk: the gradient of the head's weights is read and written once per chunk."""
 
@@ -54,8 +54,8 @@ class Choices:
 
     def chunks(self) -> list[slice]:
         """Parts whose logits may exist at a time."""
-        size = CHUNK.get(self.tokens.device.type, CHUNK["cuda"])
-        step = max(FEWEST_ROWS, size // len(self.illegal))
+        logits = CHUNK_ON_CPU if self.tokens.device.type == "cpu" else CHUNK
+        step = max(FEWEST_ROWS, logits // len(self.illegal))
         return [slice(i, i + step) for i in range(0, len(self.tokens), step)]
 
 
