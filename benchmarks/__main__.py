@@ -12,6 +12,7 @@ NAMES = {
     "masks": "action masks of TextStructured, cold and warm, beside llguidance's",
     "memory": "a loss and its gradient: tokens per second and peak memory",
     "generation": "useful tokens per second, beside model.generate",
+    "trainers": "our learners beside TRL's: tokens trained per second and memory",
     "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
 }
 
