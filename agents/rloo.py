@@ -1,0 +1,170 @@
+"""REINFORCE with a leave-one-out baseline (RLOO), to be read from top to bottom.
+
+Ahmadian et al. 2024, "Back to basics"; Kool et al. 2019. The whole response is one action: one
+iteration plays `group_size` responses to each problem, subtracts kl_coef * log(pi / pi_ref) of the
+response from its return, and from that the mean of the group's other responses, and takes a single
+step along the policy gradient. There is no value function, no ratio and nothing to clip.
+
+Nothing is bootstrapped either: an episode that was cut off from outside counts with the rewards it
+had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
+
+from agents.advantages import leave_one_out
+from agents.batch import Rollout
+from agents.config import RolloutConfig, check_ranges, validated
+from agents.course import Course
+from agents.distributed import total
+from agents.losses import entropy_loss, kl_estimate, policy_gradient_loss
+from agents.models import Policy, as_policy
+from agents.optimization import adamw, micro_batches, update
+from agents.play import play, reference_kl, slots
+from textgym.tokenizer import Tokenizer
+
+
+@dataclass
+class RLOOConfig(RolloutConfig):
+    """What RLOOTrainer reads.
+
+    The defaults suit the embedded tiny policy; a model of a billion parameters wants a
+    learning_rate of 1e-6 to 1e-5 and a kl_coef of 0.01 to 0.1.
+    """
+
+    learning_rate: float = 1e-3
+    """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
+    num_iterations: int = 600
+    """Rounds of playing and learning, one optimizer step each."""
+    batch_size: int = 128
+    """Episodes per iteration, of all processes together."""
+    group_size: int = 4
+    """Responses to each problem; batch_size counts responses."""
+    kl_coef: float = 0.0
+    """Weight of the penalty log(pi / pi_ref) of the response, as part of its return."""
+    entropy_coef: float = 0.0
+    """Weight of the entropy bonus."""
+
+    def validate(self) -> None:
+        """Check each field's range.
+
+        Raises:
+            ValueError: naming the field, what it is and what was expected.
+        """
+        super().validate()
+        check_ranges(
+            self,
+            integers={"group_size": 2},
+            non_negative=("kl_coef", "entropy_coef"),
+        )
+        if self.batch_size % self.group_size:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, expected a multiple of group_size, "
+                f"{self.group_size}"
+            )
+
+
+class RLOOTrainer:
+    """Trains a policy in an environment.
+
+    Example:
+        >>> policy = load_policy("tiny")
+        >>> RLOOTrainer(RLOOConfig(num_iterations=100), policy).train("TextMath-v0")
+        ... # doctest: +SKIP
+
+    Args:
+        config: the algorithm's constants.
+        model: a Policy, or a causal language model. Changed in place.
+        tokenizer: the model's; needed if `model` is no Policy.
+        folder: where metrics, checkpoints and the learning curve go; None: nowhere.
+        show: whether to show progress.
+    """
+
+    def __init__(
+        self,
+        config: RLOOConfig,
+        model: Policy | nn.Module,
+        tokenizer: Tokenizer | None = None,
+        *,
+        folder: str | Path | None = None,
+        show: bool = True,
+    ) -> None:
+        self.config, self.policy = validated(config, RLOOConfig), as_policy(model, tokenizer)
+        self.reference = self.policy.reference()
+        self.optimizer = adamw(self.policy, config.learning_rate)
+        self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
+
+    def train(self, env: str | gymnasium.Env | VectorEnv, **kwargs: Any) -> nn.Module:
+        """Run the iterations that are left; returns the trained model (without the value head).
+
+        Args:
+            env: an id, an environment or a vector environment (see `environments.as_vector_env`).
+            **kwargs: for an id, as in `gym.make`.
+
+        Raises:
+            FileExistsError: if the folder holds another run.
+            FloatingPointError: if a loss or the gradient is not finite; names it and the step. The
+                last checkpoint is kept.
+            KeyboardInterrupt: on Ctrl-C, after the iteration under way and a checkpoint.
+            ValueError: if the environment cannot play groups, or not so many.
+        """
+        envs = slots(env, self.policy, self.config, **kwargs)
+        self.course.follow(envs)
+        self.course.run(lambda: self.step(envs))
+        return self.policy.model
+
+    def step(self, envs: VectorEnv) -> dict[str, float]:
+        """Play, then learn: one iteration; returns its metrics (see `metrics.METRICS`)."""
+        return self.course.step(lambda: self._iterate(envs))
+
+    def load_checkpoint(self) -> None:
+        """Go on where the run folder's checkpoint stands (see `Course.load_checkpoint`)."""
+        self.course.load_checkpoint()
+
+    def _iterate(self, envs: VectorEnv) -> dict[str, float]:
+        played, config = play(self.policy, envs, self.config, self.course), self.config
+        rollout = played.rollout
+        if not len(rollout):
+            return played.metrics
+        advantages, kl = self._advantages(rollout)
+        count = max(total(rollout.num_tokens), 1)
+        parts = micro_batches(rollout.lengths, config, groups=rollout.problem)
+        losses = (self.loss(rollout[rows], advantages[rows], count=count) for rows in parts)
+        learned = update(self.policy, self.optimizer, losses, max_grad_norm=config.max_grad_norm)
+        return {**played.metrics, "kl": kl, **learned}
+
+    def _advantages(self, rollout: Rollout) -> tuple[Tensor, float]:
+        """Advantages [B, L], alike in each row, and the KL to the reference."""
+        config = self.config
+        log_probs, kl = reference_kl(self.reference, rollout, config, needed=config.kl_coef > 0)
+        returns = rollout.returns
+        if log_probs is not None:
+            k1 = kl_estimate(rollout.log_probs, log_probs, kind="k1") * rollout.mask
+            returns = returns - config.kl_coef * k1.sum(1)
+        advantages = leave_one_out(returns, rollout.problem)
+        return advantages[:, None].expand_as(rollout.mask), kl
+
+    def loss(
+        self, rollout: Rollout, advantages: Tensor, *, count: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Policy - entropy_coef * entropy: sums over tokens / count.
+
+        Divided by the tokens of the batch, not by its episodes: a factor of the whole step, which
+        changes nothing in the gradient's direction.
+        """
+        config, width = self.config, int(rollout.lengths.max())
+        rollout, advantages = rollout.trim(), advantages[:, :width]
+        mask = rollout.mask
+        stats = self.policy(rollout.tokens, mask, sampling=config.sampling, legal=rollout.legal)
+        loss, metrics = policy_gradient_loss(stats.log_probs, advantages, mask, count=count)
+        disorder, entropy_metrics = entropy_loss(stats.entropies, mask, count=count)
+        if config.entropy_coef:  # else it is only looked at: no backward pass over [tokens, V]
+            loss = loss + config.entropy_coef * disorder
+        return loss, {**metrics, **entropy_metrics}
