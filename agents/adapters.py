@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from agents.config import check_ranges
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -35,8 +37,6 @@ class Adapter:
         Raises:
             ValueError: naming the field, what it is and what was expected.
         """
-        from agents.config import check_ranges
-
         check_ranges(self, integers={"rank": 1}, positive=("alpha",), unit=("dropout",))
 
 
@@ -74,6 +74,21 @@ def add_adapter(model: nn.Module, adapter: Adapter, *, seed: int = 0) -> nn.Modu
 def has_adapter(model: nn.Module) -> bool:
     """Whether the model is peft's."""
     return hasattr(model, "disable_adapter") and hasattr(model, "get_base_model")
+
+
+def check_adapter(model: Any) -> None:
+    """Raise ValueError for an adapter that is no part of the model's layers.
+
+    Prompt tuning and its kin prepend states to the input, which only the PeftModel's own forward
+    knows of.
+    """
+    configs = model.peft_config.values() if has_adapter(model) else ()
+    for config in configs:
+        if config.is_prompt_learning:
+            raise ValueError(
+                f"the model has an adapter of type {config.peft_type.value}, expected one that "
+                "changes layers, as LoRA does"
+            )
 
 
 def without_adapter(model: Any) -> Any:

@@ -35,7 +35,8 @@ def save_checkpoint(
 
     Args:
         folder: Where `checkpoint.safetensors` lies; made if missing.
-        model: Its parameters and persistent buffers are saved; tied weights are saved once.
+        model: Its parameters and persistent buffers are saved; tied weights are saved once. Frozen
+            parameters are not saved: they are what the model was made with.
         optimizer: An optimizer of this model's parameters.
         state: Everything else, nested as you like: dicts with string keys, lists, tuples,
             tensors, numbers, strings, booleans, None.
@@ -45,7 +46,7 @@ def save_checkpoint(
     """
     tensors = _Tensors()
     header = {
-        "model": _encode(model.state_dict(), "model", tensors),
+        "model": _encode(_trained_weights(model), "model", tensors),
         "optimizer": _encode(_optimizer_state(optimizer), "optimizer", tensors),
         "optimizer_parameters": _optimizer_parameters(model, optimizer),
         "state": _encode(state, "state", tensors),
@@ -77,10 +78,10 @@ def load_checkpoint(
         raise FileNotFoundError(f"no {FILE_NAME} in {Path(folder)}")
     header, tensors = _read(path)
     weights = _decode(header["model"], tensors)
-    _check_same_weights(weights, model.state_dict())
+    _check_same_weights(weights, _trained_weights(model))
     _check_same_parameters(header["optimizer_parameters"], _optimizer_parameters(model, optimizer))
 
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, strict=False)  # all but the frozen ones, as just checked
     saved = _decode(header["optimizer"], tensors)
     slots = {int(index): slot for index, slot in saved["state"].items()}
     optimizer.load_state_dict({"state": slots, "param_groups": saved["param_groups"]})
@@ -160,6 +161,13 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "tuple":
         return tuple(_decode(item, tensors) for item in content)
     return {key: _decode(item, tensors) for key, item in content.items()}
+
+
+def _trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state_dict without frozen parameters: the base of an adapter, for one."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    frozen = {name for name, parameter in parameters if not parameter.requires_grad}
+    return {name: x for name, x in model.state_dict().items() if name not in frozen}
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.adapters import Adapter, add_adapter, has_adapter, merged, without_adapter
+from agents.adapters import (
+    Adapter,
+    add_adapter,
+    check_adapter,
+    has_adapter,
+    merged,
+    without_adapter,
+)
 from agents.batch import Rollout
 from agents.hugging_face import (
     attention_span,
@@ -77,7 +84,8 @@ class Policy(nn.Module):
             values stay in float32.
 
     Raises:
-        ValueError: if the model has fewer embeddings than the tokenizer has tokens.
+        ValueError: if the model has fewer embeddings than the tokenizer has tokens, or an adapter
+            that is no part of its layers.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class Policy(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        check_adapter(model)
         self.model = model
         self.tokenizer = load_tokenizer(tokenizer)
         self.autocast_dtype = None if dtype == torch.float32 else dtype
