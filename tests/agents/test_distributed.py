@@ -19,11 +19,13 @@ from torch import Tensor, distributed, nn
 
 from agents import distributed as ours
 from agents.commands.on_policy import LEARNERS
+from agents.dpo import DPOConfig, DPOTrainer
 from agents.metrics import TIMING, read_metrics
 from agents.models import Policy, new_tiny_model
 from agents.optimization import update
 from agents.play import slots
 from agents.ppo import PPOConfig, PPOTrainer
+from agents.sft import SFTConfig, SFTTrainer
 from tests.agents.test_ppo import Words, assert_same_weights, new_policy, weights
 from tests.agents.test_verifier_errors import Broken
 from textgym import CharTokenizer, Problem, RLEnvironment, Task
@@ -186,7 +188,7 @@ def trained(trainer: Any, task: Task | None = None) -> tuple[dict[str, Tensor], 
 
 def whole_batches(algorithm: str) -> dict[str, Any]:
     """Settings under which an iteration is one step: minibatches are drawn in each process."""
-    return {"num_minibatches": 1} if algorithm == "ppo" else {}
+    return {"num_minibatches": 1} if algorithm in ("ppo", "grpo") else {}
 
 
 @pytest.mark.parametrize("algorithm", LEARNERS)
@@ -206,6 +208,35 @@ def test_two_processes_with_half_a_batch_each_do_what_one_does_with_all(
     assert max((expected[name] - start[name]).abs().max() for name in start) > 1e-3
 
 
+WORDS = ["ab", "cde", "f", "ghij", "kl", "mno", "p"]
+"""In batches of two, the last of which is one row: of two processes, one has none."""
+
+
+def on_responses(_: Path) -> dict[str, Tensor]:
+    config = SFTConfig(batch_size=2, num_epochs=2, warmup_iterations=1, learning_rate=1e-3)
+    trainer = SFTTrainer(config, new_policy(), show=False)
+    trainer.train_on_responses([f"say {word}: " for word in WORDS], WORDS)
+    return weights(trainer.policy)
+
+
+def on_preferences(_: Path) -> dict[str, Tensor]:
+    config = DPOConfig(batch_size=2, num_epochs=2, warmup_iterations=1, learning_rate=1e-3)
+    trainer = DPOTrainer(config, new_policy(), show=False)
+    trainer.train_on_preferences(
+        [f"say {word}: " for word in WORDS], WORDS, [word[::-1] + "x" for word in WORDS]
+    )
+    return weights(trainer.policy)
+
+
+@pytest.mark.parametrize("work", [on_responses, on_preferences])
+def test_given_rows_are_shared_out_too(work: Work, tmp_path: Path) -> None:
+    expected = work(tmp_path)
+    first, second = together(work, tmp_path)
+    assert_same_weights(first, second)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(first[name], tensor, atol=2e-5, rtol=0, msg=name)
+
+
 def test_minibatches_and_an_early_end_keep_the_processes_equal(tmp_path: Path) -> None:
     def work(folder: Path) -> tuple[dict[str, Tensor], int]:
         trainer = trainer_of(
@@ -223,7 +254,8 @@ def test_minibatches_and_an_early_end_keep_the_processes_equal(tmp_path: Path) -
 @pytest.mark.parametrize("algorithm", LEARNERS)
 def test_a_process_without_a_verdict_takes_part(algorithm: str, tmp_path: Path) -> None:
     def work(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return trained(trainer_of(algorithm), Broken() if ours.rank() else Words())
+        trainer = trainer_of(algorithm, **whole_batches(algorithm))
+        return trained(trainer, Broken() if ours.rank() else Words())
 
     (first, metrics), (second, same) = together(work, tmp_path)
     assert_same_weights(first, second)
