@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from agents.commands import evaluate, on_policy
+from agents.commands import dpo, evaluate, on_policy, reward_model, sft
 from agents.runs import UserError
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -18,6 +18,9 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
         name: (functools.partial(on_policy.run, name), on_policy.describe(name))
         for name in on_policy.LEARNERS
     },
+    "sft": (sft.run, sft.run.__doc__),
+    "dpo": (dpo.run, dpo.run.__doc__),
+    reward_model.NAME: (reward_model.run, reward_model.run.__doc__),
     "evaluate": (evaluate.run, evaluate.run.__doc__),
 }
 """Name -> what it does with the rest of the command line, and a line about it."""

@@ -318,8 +318,6 @@ class DPOTrainer:
     def _micro_batches(self, rows: Sequence[int]) -> Iterator[list[int]]:
         """This process's share of the pairs, in parts that fit in memory."""
         own = list(rows[rank() :: num_ranks()])
-        if not own:
-            return
         # A pair is two rows of the model's batch, which max_tokens is about.
         for part in micro_batches(2 * self.data.lengths(own), self.config):
             yield [own[i] for i in part.tolist()]
@@ -369,7 +367,7 @@ class DPOTrainer:
             played.rollout, self.policy.tokenizer, preference, played.generator
         )
         metrics = {**played.metrics, "pairs": total(len(chosen))}
-        if not len(chosen):
+        if not metrics["pairs"]:  # of all processes: they learn together or not at all
             return metrics
         # [chosen 0, rejected 0, chosen 1, ...]: a pair's prompt is computed once.
         rollout = played.rollout[torch.stack([chosen, rejected], dim=1).flatten()]

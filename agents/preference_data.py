@@ -11,10 +11,12 @@ import gymnasium
 from agents.batch import PreferenceBatch
 from agents.text_data import TextData, TooLong, check_columns, tokenise
 from textgym.preferences import load_preferences
+from textgym.preferences.drawing import draw_preferences
 from textgym.task import Preference
 from textgym.tokenizer import Tokenizer
+from textgym.vector import TokenVectorEnv
 
-PreferenceSource = str | os.PathLike[str] | gymnasium.Env | Sequence[Preference]
+PreferenceSource = str | os.PathLike[str] | gymnasium.Env | TokenVectorEnv | Sequence[Preference]
 """A file, a folder or a data set's name on the hub (see `textgym.load_preferences`); an environment
 or its id, whose `preferences` are drawn; or records."""
 
@@ -39,6 +41,8 @@ def read_preferences(
         source = gymnasium.make(source, **kwargs)
     elif isinstance(source, str | os.PathLike):
         return load_preferences(source, **kwargs)
+    if isinstance(source, TokenVectorEnv):
+        return list(draw_preferences(source.mdp, source.difficulty, num_pairs, seed))
     if isinstance(source, gymnasium.Env):
         draw = getattr(source.unwrapped, "preferences", None)
         if draw is None:

@@ -283,7 +283,7 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
         "tokens": course.num_tokens,
         "seconds": course.seconds,
         "cpu_seconds": course.cpu_seconds,
-        "kl": read_metrics(folder)[-1].get("kl"),
+        "kl": next((row.get("kl") for row in read_metrics(folder)[-1:]), None),
         "warm_up": before["warm_up"],
         "test_split": after["split"],
         "test_episodes": after["episodes"],

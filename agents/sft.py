@@ -226,8 +226,9 @@ class SFTTrainer:
 
         if not course.iteration:
             look()
-        if not is_good_enough():
-            self._run(step)
+        if is_good_enough():
+            course.stop()
+        self._run(step)
         return course.state["success"]
 
     def load_checkpoint(self) -> None:
