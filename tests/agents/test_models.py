@@ -9,13 +9,28 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+import tokenizers
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
+from agents.adapters import Adapter
+from agents.batch import Rollout
+from agents.environments import as_vector_env
+from agents.hugging_face import checkpointing, enable_checkpointing
 from agents.log_probs import Choices
-from agents.models import Policy, TokenStats, load_policy, new_tiny_model
-from textgym import CharTokenizer
+from agents.models import Policy, TokenStats, as_policy, load_policy, new_tiny_model
+from agents.rollout import collect
+from agents.sampling import Sampling
+from textgym import CharTokenizer, Problem, RLEnvironment, Task
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it gives
 
@@ -114,13 +129,13 @@ def expected(make: Callable[[], Policy], temperature: float) -> TokenStats:
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("name", TokenStats._fields)
 def test_forward_equals_a_plain_loop_over_prefixes(name: str, temperature: float) -> None:
-    got = getattr(new_policy()(*episodes(), temperature=temperature), name)
+    got = getattr(new_policy()(*episodes(), sampling=Sampling(temperature)), name)
     want = getattr(expected(new_policy, temperature), name)
     torch.testing.assert_close(got.double(), want, atol=2e-5, rtol=0)
 
 
 def test_the_temperature_changes_log_probs_and_leaves_values() -> None:
-    hot, cold = (new_policy()(*episodes(), temperature=t) for t in (1.0, 0.6))
+    hot, cold = (new_policy()(*episodes(), sampling=Sampling(t)) for t in (1.0, 0.6))
     assert (hot.log_probs - cold.log_probs).abs().max() > 0.1
     assert torch.equal(hot.values, cold.values)
 
@@ -317,3 +332,271 @@ def test_load_policy_of_a_folder_without_a_value_head_starts_one_at_zero(tmp_pat
     new_policy().save(tmp_path)
     (tmp_path / "value_head.safetensors").unlink()
     assert not load_policy(tmp_path)(*episodes()).values.any()
+
+
+# ------------------------------------------------------------------ known pitfalls of the field
+
+
+def test_the_end_of_a_response_counts_even_if_padding_is_the_same_token() -> None:
+    """Masks say what counts, never a token's id: a policy must learn to stop."""
+    policy, (tokens, mask) = new_policy(), episodes()
+    padded = torch.arange(tokens.shape[1]) >= torch.tensor(LENGTHS)[:, None]
+    stats = policy(tokens.masked_fill(padded, EOS), mask)
+    assert torch.equal(stats.log_probs, policy(tokens, mask).log_probs)
+    assert tokens[1, 6] == EOS and stats.log_probs[1, 6] < 0
+    (gradient,) = torch.autograd.grad(stats.log_probs[1, 6], policy.model.lm_head.weight)
+    assert gradient[EOS].abs().max() > 0.1
+
+
+class Doubling(Task):
+    """Repeat the letters. Every response of four tokens is fine."""
+
+    max_response_tokens = 4
+
+    def sample(self, rng):
+        return Problem(prompt="".join(rng.choice(list("ab"), size=int(rng.integers(1, 4)))))
+
+    def grade(self, problem, response):
+        return {"correct": float(len(response) % 2)}
+
+
+def merging_tokenizer() -> PreTrainedTokenizerFast:
+    """Writes "ab" as one token, which a policy may also spell as two."""
+    names = {"<pad>": 0, "<bos>": 1, "<eos>": 2, "<unk>": 3, "a": 4, "b": 5, "ab": 6}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(names, [("a", "b")], unk_token="<unk>"))
+    specials = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), names, strict=False))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **specials)
+
+
+def test_the_tokens_that_are_trained_on_are_those_that_were_sampled() -> None:
+    """A response decoded and tokenised again has other tokens, of another probability."""
+    tokenizer = merging_tokenizer()
+    policy = Policy(new_policy().model, tokenizer)
+    envs = RLEnvironment(Doubling(), tokenizer=tokenizer)
+    rollout, episodes = collect(policy, as_vector_env(envs, 16), 16, generator=seeded(0), seed=0)
+    again = [
+        tokenizer.encode(text, add_special_tokens=False) == row[chosen].tolist()
+        for text, row, chosen in zip(
+            episodes.responses, rollout.tokens, rollout.mask & (rollout.tokens != EOS), strict=True
+        )
+    ]
+    assert 0 < sum(again) < 16
+    stats = policy(rollout.tokens, rollout.mask)
+    torch.testing.assert_close(stats.log_probs, rollout.log_probs, atol=1e-5, rtol=0)
+
+
+def dropping_policy() -> Policy:
+    """A policy whose model drops half of everything in training mode."""
+    drop = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), 0.5)
+    ids = {"bos_token_id": BOS, "eos_token_id": EOS}
+    with torch.random.fork_rng(devices=[]):
+        config = GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, **drop, **ids)
+        return new_policy(model=GPT2LMHeadModel(config))
+
+
+def test_the_ratio_is_one_before_the_first_update_whatever_the_models_dropout() -> None:
+    policy = dropping_policy()
+    policy.eval()
+    envs = as_vector_env("TextMath-v0", 8, tokenizer=policy.tokenizer)
+    rollout, _ = collect(policy, envs, 8, generator=seeded(0), seed=0)
+    for gradients in (False, True):
+        with torch.set_grad_enabled(gradients):
+            log_probs = policy(rollout.tokens, rollout.mask).log_probs
+        ratio = (log_probs - rollout.log_probs).exp()
+        torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-5, rtol=0)
+
+
+# ------------------------------------------------------------------ precision and memory
+
+
+def half() -> Policy:
+    policy = new_policy()
+    policy.autocast_dtype = torch.bfloat16
+    return policy
+
+
+def test_in_bfloat16_weights_gradients_and_the_optimizers_state_are_in_single_precision() -> None:
+    policy, batch = half(), episodes()
+    stats = policy(*batch)
+    (stats.log_probs.sum() + stats.values.sum() + stats.entropies.sum()).backward()
+    optimizer = torch.optim.AdamW(policy.parameters())
+    optimizer.step()
+    moments = [slot["exp_avg"] for slot in optimizer.state.values()]
+    tensors = [*stats, *policy.parameters(), *(p.grad for p in policy.parameters()), *moments]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
+
+
+def test_in_bfloat16_the_model_computes_in_it_and_nearly_the_same_comes_out() -> None:
+    policy, batch, seen = half(), episodes(), []
+    hook = policy.model.model.layers[0].mlp.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
+    got, want = policy(*batch), new_policy()(*batch)
+    hook.remove()
+    assert seen == [torch.bfloat16]
+    for a, b in zip(got, want, strict=True):
+        assert 1e-4 < (a - b).abs().max() < 0.3
+    with policy.autocast():
+        logits = policy.model(batch[0]).logits
+    assert logits.dtype == torch.bfloat16
+
+
+def times_passed(policy: Policy, *, training: bool) -> tuple[int, list[Tensor]]:
+    """How often the first layer runs for a loss and its gradient, and the gradient."""
+    policy.train(training)
+    policy.zero_grad()
+    runs = []
+    hook = policy.model.base_model.get_submodule("h.0.mlp").register_forward_pre_hook(
+        lambda *_: runs.append(1)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        policy(*episodes()).log_probs.sum().backward()
+    hook.remove()
+    return len(runs), [p.grad.clone() for p in policy.model.parameters()]
+
+
+def test_gradient_checkpointing_works_without_dropout_too() -> None:
+    """A policy learns in evaluation mode, in which transformers would keep all activations."""
+    policy = dropping_policy()
+    runs, want = times_passed(policy, training=False)
+    enable_checkpointing(policy.model)
+    for training in (False, True):
+        again, gradients = times_passed(policy, training=training)
+        assert (runs, again) == (1, 2)
+        if not training:
+            assert all(map(torch.equal, gradients, want))
+    assert "forward" not in vars(policy.model.base_model.get_submodule("h.0"))
+
+
+def test_a_model_that_caps_its_logits_is_judged_by_its_own_logits() -> None:
+    ids = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
+    config = Gemma2Config(
+        vocab_size=100, hidden_size=32, intermediate_size=32, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=2.0, **ids,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        policy = new_policy(model=enlarge(Gemma2ForCausalLM(config)))
+    tokens, mask = episodes()
+    logits = policy.model(tokens).logits[:, :-1].detach()
+    assert 1.5 < logits.abs().max() <= 2.0
+    logits[..., ILLEGAL] = -math.inf
+    want = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+    want = want.masked_fill(~mask[:, 1:], 0.0)
+    got = policy(tokens, mask)
+    torch.testing.assert_close(got.log_probs[:, 1:], want, atol=1e-5, rtol=0)
+    assert got.values[mask].all()
+
+
+# ------------------------------------------------------------------ a value network of its own
+
+
+def separate() -> Policy:
+    policy = new_policy()
+    policy.separate_values()
+    return policy
+
+
+def test_a_separate_value_network_begins_with_the_heads_values() -> None:
+    want = new_policy()(*episodes()).values
+    for got in (separate()(*episodes()).values, separate().values(*episodes())):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
+
+
+def test_a_separate_value_network_learns_and_leaves_the_policy_alone() -> None:
+    policy = separate()
+    before = policy(*episodes())
+    policy(*episodes()).values.square().sum().backward()
+    assert all(p.grad is None for p in policy.model.parameters())
+    assert all(p.grad.any() for n, p in policy.value_model.named_parameters() if "proj" in n)
+    torch.optim.SGD(policy.parameters(), lr=1e-2).step()
+    after = policy(*episodes())
+    assert torch.equal(after.log_probs, before.log_probs)
+    assert (after.values - before.values).abs().max() > 0.01
+
+
+def test_the_policys_loss_sends_no_gradient_into_the_value_network() -> None:
+    policy = separate()
+    stats = policy(*episodes())
+    (stats.log_probs.sum() + stats.entropies.sum()).backward()
+    values = [*policy.value_model.parameters(), *policy.value_head.parameters()]
+    assert all(parameter.grad is None for parameter in values)
+
+
+def test_a_reference_and_a_frozen_copy_have_no_value_network() -> None:
+    policy = separate()
+    assert policy.frozen_copy().value_model is None and policy.value_model is not None
+
+
+@pytest.mark.parametrize("make", [new_policy, separate])
+def test_revalue_asks_for_the_states_of_all_tokens_and_of_what_would_follow(make) -> None:
+    """Row 0 was cut off from outside, row 1 ended, of row 2 nothing counts."""
+    policy, (tokens, mask) = make(), episodes()
+    mask[2] = False
+    rollout = Rollout(
+        tokens=tokens,
+        mask=mask,
+        log_probs=torch.zeros(mask.shape),
+        values=torch.zeros(mask.shape),
+        rewards=torch.zeros(mask.shape),
+        terminated=torch.tensor([False, True, False]),
+        problem=torch.arange(3),
+        lengths=torch.tensor(LENGTHS),
+    )
+    got = policy.revalue(rollout, max_tokens=20)
+    torch.testing.assert_close(got.values, policy.values(tokens, mask), atol=1e-5, rtol=0)
+    state = policy.model(tokens[:1], output_hidden_states=True).hidden_states[-1][0, -1]
+    want = [value_by_hand(policy, state.tolist()), 0.0, 0.0]
+    torch.testing.assert_close(got.bootstrap, torch.tensor(want), atol=1e-5, rtol=0)
+
+
+def test_decoding_does_not_ask_a_separate_value_network() -> None:
+    assert not separate().value(torch.ones(3, 32)).any()
+
+
+# ------------------------------------------------------------------ by name
+
+
+def test_a_saved_value_network_is_loaded_again(tmp_path) -> None:
+    policy = separate()
+    with torch.no_grad():
+        for parameter in policy.value_model.parameters():
+            parameter.mul_(1.1)
+    policy.save(tmp_path)
+    loaded = load_policy(tmp_path)
+    for got, want in zip(loaded(*episodes()), policy(*episodes()), strict=True):
+        assert torch.equal(got, want)
+
+
+def test_load_policy_sets_precision_adapter_checkpointing_and_value(tmp_path) -> None:
+    new_policy().save(tmp_path)
+    policy = load_policy(
+        tmp_path,
+        dtype="bfloat16",
+        adapter=Adapter(rank=2),
+        gradient_checkpointing=True,
+        value="separate",
+        device="cpu",
+    )
+    assert policy.autocast_dtype == torch.bfloat16 and policy.value_model is not None
+    assert sum("lora_A" in name for name, _ in policy.model.named_parameters()) == 14
+    with checkpointing(policy.model) as is_checkpointing:
+        assert is_checkpointing
+    stats = policy(*episodes())
+    (stats.log_probs.sum() + stats.values.sum()).backward()
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError) as error:
+        load_policy("tiny", dtype="float16")
+    assert str(error.value) == "dtype is 'float16', expected one of float32, bfloat16"
+
+
+def test_as_policy_takes_a_policy_or_a_model_with_its_tokenizer() -> None:
+    policy = new_policy()
+    assert as_policy(policy) is policy
+    assert as_policy(policy.model, CharTokenizer()).model is policy.model
+    with pytest.raises(TypeError, match="tokenizer is missing: a LlamaForCausalLM needs it"):
+        as_policy(policy.model)
