@@ -152,7 +152,6 @@ class Policy(nn.Module):
         *,
         sampling: Sampling = Sampling(),
         legal: Tensor | None = None,
-        temperature: float | None = None,
     ) -> TokenStats:
         """One teacher-forced pass over whole episodes.
 
@@ -167,8 +166,6 @@ class Policy(nn.Module):
             legal: [B, L, W] uint8, the tokens that the environment allowed (see `batch.Rollout`);
                 None or W = 0: all.
         """
-        if temperature is not None:
-            sampling = Sampling(temperature=temperature)
         if not bool(mask.any()):
             zeros = self._nothing(tokens)
             return TokenStats(zeros, zeros, zeros)

@@ -2,10 +2,10 @@
 
 4 prompts of 64 tokens with 8 responses of 64 tokens each, a Llama of hidden size 256 and 4 layers.
 "plain" takes the model's logits [B, L, V] and a log-softmax over all of them; "rows" is a Policy
-that computes every row by itself; "policy" is a Policy as it is, which shares the prompts. Each runs
-in processes of its own, in turn; time is CPU seconds of the best step, memory the process's peak
-over what it held before the first step, which includes gradients. Entropies: of "plain" none, of
-the others as a figure, without a gradient.
+that computes every row by itself; "policy" is a Policy as it is, which shares the prompts. Each has
+processes of its own, in turn; time is CPU seconds of the best step, memory the process's peak over
+what it held before the first step, which includes gradients. "plain" gives no entropies, the others
+do, without a gradient.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -332,6 +333,23 @@ def test_load_policy_of_a_folder_without_a_value_head_starts_one_at_zero(tmp_pat
     new_policy().save(tmp_path)
     (tmp_path / "value_head.safetensors").unlink()
     assert not load_policy(tmp_path)(*episodes()).values.any()
+
+
+def test_tokens_that_the_environment_forbade_have_probability_zero() -> None:
+    """Only capital letters and the tokens chosen were allowed; given in bits, a token each."""
+    policy, (tokens, mask) = new_policy(), episodes()
+    allowed = torch.zeros(*tokens.shape, 100, dtype=torch.bool)
+    allowed[..., 40:66] = True
+    allowed.scatter_(2, tokens[..., None], True)
+    legal = torch.from_numpy(np.packbits(allowed.numpy(), axis=2))
+    got = policy(tokens, mask, legal=legal)
+    forbidden = ~allowed[:, 1:] | policy.illegal
+    every = policy.model(tokens).logits[:, :-1].masked_fill(forbidden, -math.inf).log_softmax(-1)
+    want = every.gather(2, tokens[:, 1:, None])[..., 0].masked_fill(~mask[:, 1:], 0.0)
+    torch.testing.assert_close(got.log_probs[:, 1:], want, atol=1e-5, rtol=0)
+    assert (got.log_probs - policy(tokens, mask).log_probs).max() > 0.1
+    without = policy(tokens, mask, legal=legal[..., :0])
+    assert torch.equal(without.log_probs, policy(tokens, mask).log_probs)
 
 
 # ------------------------------------------------------------------ known pitfalls of the field
