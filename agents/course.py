@@ -181,9 +181,9 @@ class Course:
 
     def _claim_folder(self) -> None:
         """Refuse another run's folder, and make a new one resumable from the very start."""
-        if not self._writes or self._owns_folder:
+        if self.folder is None or self._owns_folder:
             return
-        if any((self.folder / name).exists() for name in (METRICS_FILE, FILE_NAME)):
+        if rank() == 0 and any((self.folder / name).exists() for name in (METRICS_FILE, FILE_NAME)):
             raise FileExistsError(
                 f"{self.folder} holds a run: choose another folder, or go on with it by "
                 "load_checkpoint()"
@@ -205,8 +205,14 @@ class Course:
             yield logger.log
 
     def save_checkpoint(self) -> None:
-        """Write everything that an exact resume needs to the run folder, if there is one."""
+        """Write everything that an exact resume needs to the run folder, if there is one.
+
+        Of several processes all call it, and the first writes what they hold together.
+        """
+        if self.folder is None:
+            return
         if not self._writes:
+            self.optimizer.state_dict()  # gives the first process its share
             return
         state = {name: getattr(self, name) for name in COUNTERS}
         curriculum = None if self._curriculum is None else self._curriculum.state_dict()

@@ -129,11 +129,26 @@ def summed(x: Tensor) -> Tensor:
 
 def sum_(tensors: list[Tensor]) -> None:
     """Add up tensors over all processes, in place: lists of equal shapes, dtypes and devices."""
+    _in_buckets(tensors, distributed.all_reduce)
+
+
+def spread(tensors: list[Tensor], source: int) -> None:
+    """Make tensors in all processes, in place, what they are in process `source`."""
+    _in_buckets(tensors, lambda x: distributed.broadcast(x, source))
+
+
+def _in_buckets(tensors: list[Tensor], meet: Callable[[Tensor], Any]) -> None:
+    """Do in place with tensors what `meet` does with one."""
     if num_ranks() == 1:
         return
-    for bucket in _buckets(tensors):
-        added = summed(torch.cat([x.flatten() for x in bucket]))
-        for x, part in zip(bucket, added.split([x.numel() for x in bucket]), strict=True):
+    for bucket in _buckets([x.detach() for x in tensors]):
+        device = _meeting_device(bucket[0])
+        if len(bucket) == 1 and bucket[0].is_contiguous() and bucket[0].device == device:
+            meet(bucket[0])  # not copied: it may be large
+            continue
+        joined = torch.cat([x.flatten() for x in bucket]).to(device)
+        meet(joined)
+        for x, part in zip(bucket, joined.split([x.numel() for x in bucket]), strict=True):
             x.copy_(part.view_as(x))
 
 

@@ -12,14 +12,16 @@ from agents import distributed
 from agents.config import TrainingConfig
 from agents.losses import Metrics
 from agents.packing import split
+from agents.shared_adamw import SharedAdamW
 
 
 def adamw(
     model: nn.Module, learning_rate: float, *, weight_decay: float = 0.0
 ) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained."""
+    """AdamW over the parameters that are trained; several processes share out its state."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    kind = torch.optim.AdamW if distributed.num_ranks() == 1 else SharedAdamW
+    return kind(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def micro_batches(

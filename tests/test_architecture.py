@@ -45,6 +45,7 @@ LAYERS = {
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
         ["log_probs", "packing", "adapters", "preference_losses", "text_data", "decoders"],
+        ["shared_adamw"],
         ["reward_losses", "reward_heads", "calibration"],
         ["preference_data", "online_pairs", "custom_loss"],
         ["models", "generation", "serving", "checkpoint", "metrics", "interrupt"],
@@ -53,7 +54,7 @@ LAYERS = {
         ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
         ["play"],
-        ["ppo", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer"],
+        ["ppo", "a2c", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer"],
         ["warm_up", "runs", "pretrain"],
         ["__init__"],
         ["commands"],
@@ -63,7 +64,7 @@ LAYERS = {
 }
 TRAINERS = {
     f"agents.{name}"
-    for name in ("ppo", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer")
+    for name in ("ppo", "a2c", "grpo", "rloo", "reinforce", "dpo", "sft", "reward_trainer")
 }
 
 FORBIDDEN = {  # package -> what it never imports, not even inside a function
