@@ -61,7 +61,7 @@ class Backbone(nn.Module):
             reward model leaves it as it is.
         tokenizer: of a model object; else None, for the source's own.
         adapter: train these small matrices instead of all weights.
-        max_tokens: tokens of a text that are read; None: as many as the model takes.
+        max_length: tokens of a text that are read; None: as many as the model takes.
         seed: of the adapter.
 
     Attributes:
@@ -70,7 +70,7 @@ class Backbone(nn.Module):
 
     Raises:
         TypeError: if a model object comes without a tokenizer.
-        ValueError: if max_tokens is less than 2.
+        ValueError: if max_length is less than 2.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Backbone(nn.Module):
         tokenizer: Any = None,
         *,
         adapter: Adapter | None = None,
-        max_tokens: int | None = None,
+        max_length: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -91,11 +91,11 @@ class Backbone(nn.Module):
         limit = min(
             getattr(config, "max_position_embeddings", None) or UNLIMITED,
             getattr(self.tokenizer, "model_max_length", UNLIMITED),
-            UNLIMITED if max_tokens is None else max_tokens,
+            UNLIMITED if max_length is None else max_length,
         )
         if limit < 2:
-            raise ValueError(f"max_tokens is {max_tokens}, expected at least 2")
-        self.max_tokens = int(limit)
+            raise ValueError(f"max_length is {max_length}, expected at least 2")
+        self.max_length = int(limit)
         eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         self.appends_eos = eos is not None and pad is not None and pad != eos
         self.bos = self._tokens("")[:1]  # what every text begins with, if the tokenizer says so
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         return next(self.trunk.parameters()).device
 
     def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> Texts:
-        """Texts as tokens, at most `max_tokens` each.
+        """Texts as tokens, at most `max_length` each.
 
         Raises:
             ValueError: if there are not as many prompts as responses.
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
             start = _num_shared(known[prompt], row)
             if self.appends_eos and row[-1:] != [self.tokenizer.eos_token_id]:
                 row = [*row, self.tokenizer.eos_token_id]
-            excess = len(row) - self.max_tokens
+            excess = len(row) - self.max_length
             if excess > 0:
                 lead = self.bos if row[:1] == self.bos else []
                 row = lead + row[len(lead) + excess :]

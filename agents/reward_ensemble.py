@@ -54,7 +54,7 @@ class RewardEnsemble:
         return scores.mean(0), scores.std(0)
 
     def as_reward_fn(self, *, caution: float = 1.0) -> LearnedReward:
-        """mean - caution · std as a reward function: what the models are not sure of pays less."""
+        """The mean less `caution` standard deviations: what the models are not sure of pays less."""
 
         def conservative(prompts: list[str], responses: list[str]) -> Tensor:
             mean, std = self.mean_and_std(prompts, responses)

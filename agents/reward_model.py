@@ -54,11 +54,11 @@ class RewardModel(nn.Module):
         tokenizer: of a model object.
         pooling: from tokens to one vector; "cls" is for encoders.
         adapter: train a small addition instead of all weights.
-        max_tokens: tokens of a text that are read, its end; None: as many as the model takes.
+        max_length: tokens of a text that are read, its end; None: as many as the model takes.
         seed: of the new head's weights.
 
     Raises:
-        ValueError: if the pooling is unknown, or "cls" with a model whose first token sees no other.
+        ValueError: if the pooling is unknown, or "cls" for a causal model.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class RewardModel(nn.Module):
         *,
         pooling: Pooling = "last",
         adapter: Adapter | None = None,
-        max_tokens: int | None = None,
+        max_length: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = Backbone(
-            source, tokenizer, adapter=adapter, max_tokens=max_tokens, seed=seed
+            source, tokenizer, adapter=adapter, max_length=max_length, seed=seed
         )
         if pooling == "cls" and self.backbone.causal:
             raise ValueError(
@@ -203,7 +203,7 @@ class RewardModel(nn.Module):
             "kind": type(self).__name__,
             "pooling": self.pool.how,
             "append_eos": self.backbone.appends_eos,
-            "max_tokens": self.backbone.max_tokens,
+            "max_length": self.backbone.max_length,
         }
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -393,8 +393,8 @@ class PairwiseRewardModel(RewardModel):
         *,
         batch_size: int = 64,
     ) -> Tensor:
-        """Log-odds [B] float32 that the first response is preferred; margins(b, a) is its minus."""
-        # One order for a pair and its mirror image: sums of floats depend on their place in a batch.
+        """Log-odds [B] float32 that the first is preferred; with the two exchanged, their minus."""
+        # One order for a pair and its mirror image: sums of floats depend on a row's place.
         signs = torch.tensor(
             [1.0 if a > b else -1.0 for a, b in zip(chosen, rejected, strict=True)]
         )

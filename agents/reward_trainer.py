@@ -204,7 +204,7 @@ class RewardModelTrainer:
         if not report.kept:
             raise ValueError(
                 f"{report}: expected at least one pair of responses that differ within "
-                f"max_tokens={self.model.backbone.max_tokens} tokens"
+                f"max_length={self.model.backbone.max_length} tokens"
             )
         if report.identical or report.cut:
             warnings.warn(str(report), stacklevel=3)

@@ -1,4 +1,4 @@
-"""Losses of reward models: hand-computed values, probabilities that sum to 1, exact accumulation."""
+"""Losses of reward models: values by hand, probabilities that sum to 1, exact accumulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reward models read what they should, plug in where they should, and come back from files whole."""
+"""Reward models read what they should, plug in where they should, come back from files whole."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_tokenizer_whose_padding_is_eos_or_missing_is_read_at_the_last_token(p
 
 
 def test_a_long_text_keeps_its_end_and_is_counted():
-    backbone = Backbone(tiny(), CharTokenizer(), max_tokens=6)
+    backbone = Backbone(tiny(), CharTokenizer(), max_length=6)
     texts = backbone.encode(["0123456789", "01"], ["abc", "ab"])
     assert texts.num_cut == 1
     assert [CharTokenizer().decode(row[:-1]) for row in texts.rows] == ["89abc", "01ab"]
@@ -350,7 +350,7 @@ def test_scores_come_in_the_order_of_the_texts_without_gradients_and_keep_the_mo
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_saved_model_comes_back_with_the_same_scores(pooling, tmp_path):
-    model = new_model(pooling=pooling, max_tokens=30)
+    model = new_model(pooling=pooling, max_length=30)
     model.save(tmp_path)
     loaded = RewardModel.load(tmp_path)
     assert torch.equal(loaded.score(PROMPTS, RESPONSES), model.score(PROMPTS, RESPONSES))
@@ -358,7 +358,7 @@ def test_a_saved_model_comes_back_with_the_same_scores(pooling, tmp_path):
 
 
 def test_the_folder_is_a_reward_by_name_and_a_sequence_classifier(tmp_path):
-    model = new_model(max_tokens=30)
+    model = new_model(max_length=30)
     model.save(tmp_path)
     full = [p + r for p, r in zip(PROMPTS, RESPONSES, strict=True)]
     reward = load_reward(f"reward_model:{tmp_path}")

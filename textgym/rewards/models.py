@@ -94,7 +94,7 @@ class SequenceModel:
         if self.max_tokens is None:
             # A tokenizer that knows no limit says 10**30.
             limit = getattr(model.config, "max_position_embeddings", UNLIMITED)
-            limit = min(limit, told.get("max_tokens", UNLIMITED))
+            limit = min(limit, told.get("max_length", UNLIMITED))
             self.max_tokens = int(min(limit, tokenizer.model_max_length, UNLIMITED))
         self._loaded = tokenizer, model.requires_grad_(False).eval().to(self.device)
         return self._loaded
