@@ -9,8 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.a2c import A2CConfig, A2CTrainer
     from agents.batch import PreferenceBatch, Rollout
     from agents.buffer import PPOBuffer
+    from agents.custom_loss import (
+        CompositeLoss,
+        CustomLoss,
+        ImportanceSamplingLoss,
+        KLDivergenceLoss,
+        PPOLoss,
+        VarianceLoss,
+    )
+    from agents.dpo import DPOConfig, DPOTrainer
     from agents.grpo import GRPOConfig, GRPOTrainer
     from agents.models import Policy, load_policy
     from agents.ppo import PPOConfig, PPOTrainer
@@ -21,11 +31,20 @@ if TYPE_CHECKING:
     from agents.sft import SFTConfig, SFTTrainer
 
 __all__ = [
+    "A2CConfig",
+    "A2CTrainer",
+    "CompositeLoss",
+    "CustomLoss",
+    "DPOConfig",
+    "DPOTrainer",
     "GRPOConfig",
     "GRPOTrainer",
+    "ImportanceSamplingLoss",
+    "KLDivergenceLoss",
     "MultiObjectiveRewardModel",
     "PPOBuffer",
     "PPOConfig",
+    "PPOLoss",
     "PPOTrainer",
     "PairwiseRewardModel",
     "Policy",
@@ -37,17 +56,27 @@ __all__ = [
     "Rollout",
     "SFTConfig",
     "SFTTrainer",
+    "VarianceLoss",
     "collect",
     "evaluate",
     "load_policy",
 ]
 
 _MODULES = {
+    "A2CConfig": "a2c",
+    "A2CTrainer": "a2c",
+    "CompositeLoss": "custom_loss",
+    "CustomLoss": "custom_loss",
+    "DPOConfig": "dpo",
+    "DPOTrainer": "dpo",
     "GRPOConfig": "grpo",
     "GRPOTrainer": "grpo",
+    "ImportanceSamplingLoss": "custom_loss",
+    "KLDivergenceLoss": "custom_loss",
     "MultiObjectiveRewardModel": "reward_model",
     "PPOBuffer": "buffer",
     "PPOConfig": "ppo",
+    "PPOLoss": "custom_loss",
     "PPOTrainer": "ppo",
     "PairwiseRewardModel": "reward_model",
     "Policy": "models",
@@ -59,6 +88,7 @@ _MODULES = {
     "Rollout": "batch",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
+    "VarianceLoss": "custom_loss",
     "collect": "rollout",
     "evaluate": "rollout",
     "load_policy": "models",

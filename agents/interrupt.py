@@ -1,4 +1,4 @@
-"""Ctrl-C between two iterations, not in the middle of one, where it would tear the weights."""
+"""Ctrl-C and SIGTERM between two iterations: in the middle of one they would tear the weights."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ on what the terminal told them already."""
 
 @contextmanager
 def held_back_interrupts() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C back; the function given tells whether there was one.
+    """Hold the first Ctrl-C or SIGTERM back; the function given tells whether there was one.
 
-    The second one interrupts at once. Outside of the main thread, which alone hears of signals, and
-    in programs that treat Ctrl-C in a way of their own, nothing is held back.
+    The second one interrupts at once. Outside of the main thread, which alone hears of signals,
+    nothing is held back, nor is a signal that the program treats in a way of its own.
     """
     first: float | None = None
 
@@ -42,12 +42,16 @@ def held_back_interrupts() -> Iterator[Callable[[], bool]]:
             # Not print: the signal may have come in the middle of one, and streams allow no second.
             os.write(sys.__stderr__.fileno(), NOTICE.encode())
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    signal.signal(signal.SIGINT, note)
+    # SIGTERM is what a scheduler, a container or `kill` ends a process with.
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    held = {number: way for number, way in usual.items() if signal.getsignal(number) is way}
+    for number in held:
+        signal.signal(number, note)
     try:
         yield lambda: first is not None
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, way in held.items():
+            signal.signal(number, way)

@@ -37,7 +37,7 @@ METRICS: dict[str, str] = {
     "verifier_errors": "episodes without a verdict, which no other metric but `episodes` counts",
     "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",
-    "policy_loss": "-min(r A, clip(r, 1 - ε, 1 + ε) A); per token",
+    "policy_loss": "-min(r A, clip(r, 1 - ε, 1 + ε) A), or -A log π without a clip; per token",
     "value_loss": "½ max((v - G)², (v_old + clip(v - v_old, -ε, ε) - G)²); per token",
     "value_clip_fraction": "[the clipped value error is the greater one]; per token",
     "explained_variance": "1 - Var[G - v_old] / Var[G] over tokens; 1 is perfect, 0 a constant's",
@@ -229,6 +229,7 @@ class _Progress:
         for name, form in (
             ("return_mean", "reward {:.3f}"),
             ("success", "success {:.3f}"),
+            ("nll", "nll {:.3f}"),
             ("preference_accuracy", "accuracy {:.3f}"),
             ("kl", "KL {:.4f}"),
             ("tokens_per_second", "{:,.0f} tokens/s"),

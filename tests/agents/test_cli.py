@@ -166,7 +166,11 @@ def test_transformers_loads_the_policy(folder, finished):
     assert tokenizer.decode(tokens[0]).startswith("abc:")
 
 
-@pytest.mark.parametrize("end, code", [("SIGKILL", -9), ("SIGINT", 130)], ids=["SIGKILL", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "end, code",
+    [("SIGKILL", -9), ("SIGINT", 130), ("SIGTERM", 130)],
+    ids=["SIGKILL", "Ctrl-C", "SIGTERM"],
+)
 def test_a_run_that_was_ended_and_resumed_equals_an_uninterrupted_one(
     inside, finished, capsys, end, code
 ):
@@ -177,13 +181,13 @@ def test_a_run_that_was_ended_and_resumed_equals_an_uninterrupted_one(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert not (run / "summary.json").exists()
-    if end == "SIGINT":
+    if end != "SIGKILL":
         assert f"python -m agents ppo --resume --out {end}" in errors
         assert "Traceback" not in errors
     assert cli.main(["ppo", "--resume", "--out", end]) == 0
     first = int(re.search(r"iterations (\d+) to 20", capsys.readouterr().out)[1])
-    # A kill falls back to the last multiple of 3, Ctrl-C loses nothing.
-    assert first > 5 if end == "SIGINT" else first % 3 == 1 and first > 3
+    # A kill falls back to the last multiple of 3, the others lose nothing.
+    assert first > 5 if end != "SIGKILL" else first % 3 == 1 and first > 3
     assert results(run) == results(inside / "full")
 
 
