@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
@@ -85,9 +86,9 @@ def new_trainer(algorithm: str, *, folder: Path | None = None, **settings: Any) 
     return learner(algorithm, "Trainer")(config, new_policy(), folder=folder, show=False)
 
 
-def words(trainer: Any) -> VectorEnv:
-    """The slots in which a trainer plays."""
-    return slots(RLEnvironment(WORDS), trainer.policy, trainer.config)
+def words(trainer: Any, env: gymnasium.Env | None = None) -> VectorEnv:
+    """The slots in which a trainer plays Words, or another environment."""
+    return slots(env or RLEnvironment(WORDS), trainer.policy, trainer.config)
 
 
 def use_sgd(trainer: Any) -> None:

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.advantages import discounted_returns, gae, group_relative, leave_one_out, whiten
+from agents.advantages import (
+    batch_relative,
+    discounted_returns,
+    gae,
+    group_relative,
+    groups_differ,
+    leave_one_out,
+    overlong_penalty,
+    whiten,
+)
 
 GAMMA, LAMBDA = 0.9, 0.8
 
@@ -267,3 +276,72 @@ def test_a_row_alone_in_its_group_has_no_advantage() -> None:
     returns, problem = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([4, 8, 4])
     for advantages in (leave_one_out(returns, problem), group_relative(returns, problem)):
         assert advantages[1] == 0.0
+
+
+def test_group_relative_with_the_batchs_scale_divides_by_the_deviation_of_all_returns() -> None:
+    returns = torch.tensor([1.0, 10.0, 0.0, 30.0, 2.0])
+    problem = torch.tensor([7, 2, 7, 2, 7])
+    expected = torch.tensor([0.0, -10.0, -1.0, 10.0, 1.0]) / (returns.std() + 1e-4)
+    torch.testing.assert_close(group_relative(returns, problem, scale="batch"), expected)
+
+
+def test_the_batchs_scale_is_that_of_all_processes() -> None:
+    returns, problem = torch.tensor([1.0, 2.0, 4.0, 9.0]), torch.tensor([0, 0, 1, 1])
+    whole = group_relative(returns, problem, scale="batch")
+    sums = {0: torch.tensor([16.0, 4.0]), 1: (returns - 4.0).square().sum()}
+    for rows in (slice(0, 2), slice(2, 4)):
+        calls: list[int] = []
+
+        def add(x: Tensor, calls: list[int] = calls) -> Tensor:
+            calls.append(1)
+            return sums[len(calls) - 1]
+
+        part = group_relative(returns[rows], problem[rows], scale="batch", add=add)
+        torch.testing.assert_close(part, whole[rows])
+
+
+def test_groups_differ_where_one_return_does() -> None:
+    returns = torch.tensor([0.1, 1.0, 0.1, 1.0, 0.1, 0.0])
+    problem = torch.tensor([5, 3, 5, 3, 5, 3])
+    assert groups_differ(returns, problem).tolist() == [False, True, False, True, False, True]
+
+
+def test_batch_relative_equals_brute_force() -> None:
+    data = dialogues()
+    returns = discounted_returns(
+        data["rewards"], data["mask"], gamma=GAMMA, bootstrap=data["bootstrap"]
+    )
+    advantages = batch_relative(returns, data["mask"])
+    for row in range(6):
+        others = [i for i in range(6) if i != row]
+        baseline = returns[others][data["mask"][others]].mean()
+        expected = (returns[row] - baseline) * data["mask"][row]
+        torch.testing.assert_close(advantages[row], expected)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_batch_relative_of_equal_returns_and_of_one_row_is_exactly_zero(rows: int) -> None:
+    mask = torch.ones(rows, 3, dtype=torch.bool)
+    assert not batch_relative(torch.full((rows, 3), 0.1), mask).any()
+
+
+def test_batch_relative_has_the_gradient_of_the_expected_return() -> None:
+    # Two actions of probability .3 and .7 worth 1 and 5; all batches of two episodes, weighed.
+    log_probs = torch.tensor([0.3, 0.7], dtype=torch.float64).log()
+    logits = log_probs.clone().requires_grad_()
+    values, mask = torch.tensor([1.0, 5.0], dtype=torch.float64), torch.ones(2, 1).bool()
+    loss = torch.zeros((), dtype=torch.float64)
+    for pair in ([0, 0], [0, 1], [1, 0], [1, 1]):
+        weight = log_probs[pair].sum().exp()
+        advantages = batch_relative(values[pair, None], mask)[:, 0]
+        loss = loss + weight * (advantages * logits.log_softmax(-1)[pair]).sum() / 2
+    (got,) = torch.autograd.grad(loss, logits)
+    (want,) = torch.autograd.grad((logits.softmax(-1) * values).sum(), logits)
+    torch.testing.assert_close(got, want)
+
+
+def test_overlong_penalty_by_hand() -> None:
+    lengths = torch.tensor([0, 6, 7, 8, 9, 10])
+    penalties = overlong_penalty(lengths, budget=10, margin=4)
+    # 0 up to 6, then a quarter per token
+    assert penalties.tolist() == [0.0, 0.0, -0.25, -0.5, -0.75, -1.0]

@@ -1,4 +1,4 @@
-"""What holds for every learner that plays: it repeats, resumes, accumulates and reads its config."""
+"""What holds for every learner that plays: it repeats, resumes, accumulates, reads its config."""
 
 from __future__ import annotations
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from agents.losses import (
+    cispo_loss,
     clipped_surrogate_loss,
     entropy_loss,
     kl_estimate,
     kl_loss,
     policy_gradient_loss,
+    token_weights,
     value_loss,
 )
 
@@ -99,6 +101,98 @@ def test_a_stale_token_leaves_loss_gradient_and_metrics_finite(shift: float) -> 
     loss.backward()
     numbers = torch.stack([loss.detach(), *log_probs.grad[0], *metrics.values()])
     assert numbers.isfinite().all()
+
+
+def test_the_ratio_of_a_sequence_is_the_geometric_mean_of_its_tokens_ratios() -> None:
+    # Ratios 2 and 8, so 4 at each token; the second row's token stands alone with 1/2.
+    log_probs = torch.tensor([[2.0, 8.0, 9.0], [0.5, 9.0, 9.0]]).log().double().requires_grad_()
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    loss, metrics = clipped_surrogate_loss(
+        log_probs, torch.zeros_like(log_probs), -mask.double(), mask, clip_param=9, ratio="sequence"
+    )
+    (gradient,) = torch.autograd.grad(loss, log_probs)
+    # A = -1: (4 + 4 + 1/2) / 3;  d/d log pi_t = 2 * 4 * 1/2 / 3 in the first row
+    assert loss.item() == pytest.approx(8.5 / 3)
+    assert metrics["ratio"].item() == pytest.approx(8.5 / 3)
+    expected = torch.tensor([[4 / 3, 4 / 3, 0], [0.5 / 3, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "weight"),
+    [(1.1, 2.0, 1.1), (3.0, 2.0, 1.2), (3.0, -2.0, 1.2), (0.1, 2.0, 0.1), (0.1, -2.0, 0.1)],
+)
+def test_cispo_cuts_the_weight_and_keeps_the_gradient(
+    ratio: float, advantage: float, weight: float
+) -> None:
+    log_prob = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
+    advantages = torch.tensor([[advantage]], dtype=torch.float64)
+    old = torch.zeros(1, 1, dtype=torch.float64)
+    loss, metrics = cispo_loss(log_prob, old, advantages, ONE, clip_param_high=0.2)
+    loss.backward()
+    # -sg(min(r, 1.2)) A log pi, whose gradient is -min(r, 1.2) A
+    assert loss.item() == pytest.approx(-weight * advantage * math.log(ratio))
+    assert log_prob.grad.item() == pytest.approx(-weight * advantage)
+    assert metrics["clip_fraction"].item() == float(ratio > 1.2)
+
+
+LENGTHS = torch.tensor([4, 1, 0, 3])
+"""Of four rows, one of which has no token."""
+
+
+@pytest.mark.parametrize(
+    ("normalization", "expected"),
+    [
+        ("token", lambda x: sum(sum(row) for row in x) / 8),
+        ("sequence", lambda x: (sum(x[0]) / 4 + sum(x[1]) / 1 + sum(x[3]) / 3) / 3),
+        ("constant", lambda x: (sum(x[0]) + sum(x[1]) + sum(x[3])) / (3 * 5)),
+    ],
+)
+def test_weights_make_a_mean_over_tokens_of_each_normalization(
+    normalization: str, expected: Callable[[list[list[float]]], float]
+) -> None:
+    mask = torch.arange(6) < LENGTHS[:, None]
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    weights = token_weights(mask, normalization, budget=5)
+    assert weights.shape == (4, 1)
+    rows = [row[: int(length)].tolist() for row, length in zip(x, LENGTHS, strict=True)]
+    # At ratio 1 the surrogate is the advantage.
+    loss, metrics = clipped_surrogate_loss(x, x, x, mask, clip_param=0.2, weights=weights)
+    assert loss.item() == pytest.approx(-expected(rows), abs=1e-6)
+    assert metrics["ratio"].item() == 1.0  # the metrics stay means over tokens
+    entropy, seen = entropy_loss(x, mask, weights=weights)
+    assert entropy.item() == pytest.approx(-expected(rows), abs=1e-6)
+    assert seen["entropy"].item() == pytest.approx(sum(map(sum, rows)) / 8, abs=1e-6)
+    kl, _ = kl_loss(torch.zeros_like(x), x, mask, kind="k2", weights=weights)
+    halves = [[0.5 * number**2 for number in row] for row in rows]
+    assert kl.item() == pytest.approx(expected(halves), abs=1e-6)
+
+
+def test_a_mean_of_row_means_favours_the_tokens_of_short_rows_and_the_others_do_not() -> None:
+    mask = torch.arange(6) < LENGTHS[:, None]
+    by_row = {
+        name: token_weights(mask, name, budget=6)[:, 0].tolist()
+        for name in ("token", "sequence", "constant")
+    }
+    assert by_row["token"] == [1.0] * 4
+    assert by_row["sequence"] == pytest.approx([8 / 12, 8 / 3, 8 / 3, 8 / 9])
+    assert by_row["constant"] == pytest.approx([8 / 18] * 4)
+
+
+def test_weights_of_parts_are_those_of_the_whole() -> None:
+    mask = torch.arange(6) < LENGTHS[:, None]
+    whole = token_weights(mask, "sequence")
+    totals = torch.tensor([8.0, 3.0])
+    parts = [token_weights(part, "sequence", add=lambda x: totals) for part in mask.split(2)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("normalization", ["mean", "constant"])
+def test_an_unknown_normalization_or_a_constant_without_a_budget_is_refused(
+    normalization: str,
+) -> None:
+    with pytest.raises(ValueError, match=f"^normalization is '{normalization}' and budget is None"):
+        token_weights(ONE, normalization)
 
 
 def test_value_loss_by_hand() -> None:
@@ -268,6 +362,15 @@ LOSSES: dict[str, Loss] = {
     "policy_gradient": lambda x, data, mask, **kw: policy_gradient_loss(x, data, mask, **kw),
     "clipped_surrogate": lambda x, data, mask, **kw: clipped_surrogate_loss(
         x, x.detach() + 0.3 * data.cos(), data, mask, clip_param=0.2, **kw
+    ),
+    "sequence_surrogate": lambda x, data, mask, **kw: clipped_surrogate_loss(
+        x, x.detach() + 0.3 * data.cos(), data, mask, clip_param=0.1, ratio="sequence", **kw
+    ),
+    "cispo": lambda x, data, mask, **kw: cispo_loss(
+        x, x.detach() + 0.3 * data.cos(), data, mask, clip_param_high=0.2, **kw
+    ),
+    "weighted": lambda x, data, mask, **kw: clipped_surrogate_loss(
+        x, x.detach() + 0.3 * data, data, mask, clip_param=0.2, weights=2 + data.cos(), **kw
     ),
     "value": lambda x, data, mask, **kw: value_loss(x, data, mask, **kw),
     "clipped_value": lambda x, data, mask, **kw: value_loss(
