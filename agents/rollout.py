@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -42,7 +41,6 @@ def collect(
     action_masks: bool = False,
     part: tuple[int, int] = (0, 1),
     engine: Callable[[Policy, int, int, Sampling], Generator] | None = None,
-    temperature: float | None = None,
 ) -> tuple[Rollout, Episodes]:
     """Start exactly `num_episodes` episodes and finish all of them.
 
@@ -63,7 +61,6 @@ def collect(
         part: (i, n): these are the i-th N episodes of n N; `generator` is in the same state in each
             of the n processes, and afterwards too.
         engine: makes what generates the tokens (None: `SlotDecoder`).
-        temperature: instead of sampling's.
 
     Raises:
         FloatingPointError: if the policy's log-probabilities or values, or the environment's
@@ -73,9 +70,9 @@ def collect(
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes is {num_episodes}, expected at least 1")
+    if not 0 <= part[0] < part[1]:
+        raise ValueError(f"part is {part}, expected (i, n) with i from 0 to n - 1")
     check_tokens(policy, envs)
-    if temperature is not None:
-        sampling = replace(sampling, temperature=temperature)
     sampling.validate()
     length, points = envs.single_observation_space.shape[0], None
     if generator is not None:

@@ -239,10 +239,11 @@ def test_log_probs_and_values_equal_one_forward_over_the_recorded_tokens(
     monkeypatch.setattr(
         SlotDecoder, "keep", lambda self, slots: dropped.append(slots) or keep(self, slots)
     )
-    rollout, _ = play(vector(CHAT, 8), 21, temperature=temperature)
+    sampling = Sampling(temperature=temperature)
+    rollout, _ = play(vector(CHAT, 8), 21, sampling=sampling)
     assert dropped  # slots were refilled, replied to, and dropped
     with torch.no_grad():
-        stats = new_policy()(rollout.tokens, rollout.mask, temperature=temperature)
+        stats = new_policy()(rollout.tokens, rollout.mask, sampling=sampling)
     # Seen: 5e-6 and 2e-5.
     torch.testing.assert_close(rollout.log_probs, stats.log_probs, atol=1e-4, rtol=0)
     torch.testing.assert_close(rollout.values, stats.values, atol=1e-4, rtol=0)
@@ -311,6 +312,11 @@ def test_processes_that_share_the_episodes_draw_the_tokens_that_one_would(num_pa
         rows = torch.arange(i * num, (i + 1) * num)
         assert everything(rollout) == everything(want[rows])
         assert generator.get_state().equal(after(12))
+
+
+def test_a_part_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"part is \(2, 2\), expected \(i, n\) with i from 0 to n"):
+        play(vector(CHAT, 4), 4, part=(2, 2))
 
 
 def after(num_episodes: int) -> torch.Tensor:
