@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -322,3 +323,50 @@ def test_every_field_of_the_config_is_read() -> None:
 def test_tokenised_pairs_are_kept_for_looking_at() -> None:
     trainer = trained(new_policy())
     assert trainer.data.prompts == tokenise_preferences(PAIRS, "char").prompts
+
+
+# ------------------------------------------------------------- the command line
+
+SMALL = ["--env", "TextTaste-v0", "--batch-size", "8", "--warm-up", "0", "--num-pairs", "16"]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.runs.TEST_EPISODES", 8)
+
+
+def test_the_command_trains_measures_and_leaves_a_run_folder(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agents.cli import main
+    from agents.models import load_policy
+
+    out = tmp_path / "run"
+    assert main(["dpo", *SMALL, "--out", str(out), "--validation-share", "0.2"]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["algorithm"], summary["iterations"], summary["test_episodes"]) == ("dpo", 2, 8)
+    assert {"success_before", "success_after"} <= summary.keys()
+    assert (out / "learning_curve.png").is_file() and "accuracy" in capsys.readouterr().out
+    assert len(read_metrics(out)) == 2 and load_policy(out).eos == 2
+
+
+def test_the_command_takes_a_file_of_pairs_and_goes_on(tmp_path: Path, quick: None) -> None:
+    from agents.cli import main
+
+    lines = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in PAIRS]
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "run"
+    pairs.write_text("\n".join(map(json.dumps, lines)))
+    assert main(["dpo", *SMALL, "--out", str(out), "--pairs", str(pairs)]) == 0
+    assert [row["episodes"] for row in read_metrics(out)] == [8]
+    assert main(["dpo", "--resume", "--out", str(out), "--num-epochs", "2"]) == 0
+    assert [row["episodes"] for row in read_metrics(out)] == [8, 16]
+
+
+def test_the_command_says_in_one_line_what_is_wrong_with_a_file(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agents.cli import main
+
+    path = str(tmp_path / "none.jsonl")
+    assert main(["dpo", *SMALL, "--out", str(tmp_path / "run"), "--pairs", path]) == 2
+    assert "none.jsonl" in capsys.readouterr().err

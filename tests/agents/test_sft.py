@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from agents import sft as sft_module
+from agents.metrics import read_metrics
 from agents.models import Policy, new_tiny_model
 from agents.sft import SFTConfig, SFTTrainer, reference_batch
 from textgym import CharTokenizer, Problem, RLEnvironment, Task, TokenMDP, TokenVectorEnv
@@ -256,3 +259,94 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_step() -> No
     with pytest.raises(FloatingPointError) as error:
         trainer.step(tokens, mask)
     assert str(error.value).startswith("iteration 1: nll is nan; this step was not taken")
+
+
+# ------------------------------------------------------------ texts of one's own
+
+PROMPTS, RESPONSES = [f"{i}:" for i in range(8)], ["ab", "a", "bc", "cab", "b", "cc", "ba", "c"]
+
+
+def test_texts_are_learned_num_epochs_times(tmp_path: Path) -> None:
+    policy = new_policy()
+    config = SFTConfig(batch_size=3, num_epochs=2, learning_rate=1e-2, warmup_iterations=0)
+    trainer = SFTTrainer(config, policy, folder=tmp_path, show=False)
+    assert trainer.train_on_responses(PROMPTS, RESPONSES) is policy.model
+    rows = read_metrics(tmp_path)
+    assert [row["episodes"] for row in rows] == [3, 6, 8, 11, 14, 16]
+    assert rows[-1]["tokens"] == 2 * sum(len(response) + 1 for response in RESPONSES)
+    assert rows[-1]["nll"] < rows[0]["nll"]
+
+
+def test_micro_batches_of_texts_change_no_result() -> None:
+    policies = [new_policy(), new_policy()]
+    for policy, settings in zip(policies, ({}, {"max_tokens": 14}), strict=True):
+        config = SFTConfig(batch_size=8, num_epochs=3, **settings)
+        SFTTrainer(config, policy).train_on_responses(PROMPTS, RESPONSES)
+    for name, tensor in policies[0].state_dict().items():
+        assert torch.allclose(policies[1].state_dict()[name], tensor, atol=2e-5), name
+
+
+def test_unequal_lists_of_texts_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 prompts, 1 responses; expected equally many"):
+        SFTTrainer(SFTConfig(), new_policy()).train_on_responses(["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize(
+    "columns", [("prompt", "response"), ("prompt", "completion"), ("instruction", "output")]
+)
+def test_files_of_several_layouts_are_read(columns: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    rows = [
+        dict(zip(columns, texts, strict=True)) for texts in zip(PROMPTS, RESPONSES, strict=True)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    trainer = SFTTrainer(SFTConfig(num_epochs=1), new_policy())
+    trainer.train_on_file(path)
+    assert trainer.data.report.kept == 8
+
+
+def test_a_run_on_a_task_goes_on_and_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> None:
+    def run(name: str, policy: Policy, *, stop_at: int = 99, resume: bool = False) -> None:
+        config = SFTConfig(
+            batch_size=8,
+            num_iterations=6,
+            evaluate_every=2,
+            evaluate_episodes=8,
+            checkpoint_every=1,
+        )
+        trainer = SFTTrainer(config, policy, folder=tmp_path / name, show=False)
+        if resume:
+            trainer.load_checkpoint()
+
+        def report(row: dict[str, float]) -> None:
+            if row["step"] == stop_at:
+                raise KeyboardInterrupt
+
+        trainer.train(RLEnvironment(Copy()), report=report)
+
+    whole, part = new_policy(), new_policy()
+    run("whole", whole)
+    with pytest.raises(KeyboardInterrupt):
+        run("part", new_policy(), stop_at=4)
+    run("part", part, resume=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(part.state_dict()[name], tensor), name
+
+
+def test_the_command_fits_and_leaves_a_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agents.cli import main
+
+    monkeypatch.setattr("agents.runs.TEST_EPISODES", 8)
+    small = ["--env", "TextTaste-v0", "--batch-size", "8", "--evaluate-episodes", "8"]
+    steps = ["--num-iterations", "4", "--evaluate-every", "2"]
+    assert main(["sft", *small, *steps, "--out", str(tmp_path / "task")]) == 0
+    looks = [row.get("validation_success") is not None for row in read_metrics(tmp_path / "task")]
+    assert looks == [False, True, False, True]
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "c", "response": "d"}')
+    given = ["--data", str(path), "--num-epochs", "1"]
+    assert main(["sft", *small, *given, "--out", str(tmp_path / "file")]) == 0
+    summary = json.loads((tmp_path / "file" / "summary.json").read_text())
+    assert (summary["algorithm"], summary["episodes"]) == ("sft", 2)
