@@ -18,12 +18,12 @@ from textgym.tasks.preference.text_taste import LIKED, TextTaste, draft, utility
         ("", 0),
         (" \n ", 0),
         ("a", 1),
-        ("a b\td", 3),
+        ("a h\td", 3),
         ("aa", 0),  # the second one is one letter too many
         ("ae", 0),  # Bob would like it
         ("x", -1),
         ("A", -1),
-        ("abdhkotw", 8),
+        ("adhkortw", 8),
         ("x" * 100, -8),
     ],
 )
@@ -35,12 +35,12 @@ def test_the_utility_is_distinct_liked_letters_less_everything_else(
 
 def test_every_guest_likes_eight_letters_and_no_two_the_same() -> None:
     assert {len(set(letters)) for letters in LIKED.values()} == {8}
-    assert len({frozenset(letters) for letters in LIKED.values()}) == 4
+    assert len({frozenset(letters) for letters in LIKED.values()}) == 2
 
 
 def test_drafts_are_of_middling_quality() -> None:
     rng = np.random.default_rng(0)
-    worth = np.array([utility("Dee", draft("Dee", rng)) for _ in range(4000)])
+    worth = np.array([utility("Bob", draft("Bob", rng)) for _ in range(4000)])
     assert 0.2 < worth.mean() < 0.7 and worth.max() <= 6 and 1.5 < worth.std() < 2.5
 
 
@@ -64,7 +64,7 @@ def test_with_a_learned_reward_the_truth_is_told_beside_it() -> None:
     task = TextTaste(reward_fn=length)
     problem = Problem("Ann 1234: ", info={"guest": "Ann"})
     assert task.rewards == {"learned": 1.0, "utility": 0.0}
-    assert dict(task.grade(problem, "ab")) == {"learned": 2.0, "utility": 2.0}
+    assert dict(task.grade(problem, "ad")) == {"learned": 2.0, "utility": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from textgym.registration import register_task
 from textgym.rewards import load_reward, score_many
 from textgym.task import Grade, Preference, Problem, Task
 
-LIKED = {"Ann": "abdhkotw", "Bob": "cehiortz", "Cem": "adfgmosy", "Dee": "bcilmnuy"}
+LIKED = {"Ann": "adhkortw", "Bob": "bceilmnu"}
 """Guest -> the letters that he or she likes."""
 
 BEST = 8
@@ -22,8 +22,9 @@ BEST = 8
 DRAFT_LETTERS = (2, 7)
 """Letters of a draft: from the first number up to, but not with, the second."""
 
-LIKED_SHARE, OTHER_SHARE = 0.55, 0.35
-"""Of a draft's letters; the rest repeats one that stands there already."""
+LIKED_SHARE, REPEATED_SHARE = 0.55, 0.03
+"""Of a draft's letters: those that the guest likes, and those that stand there already. So few are
+repeated that a reward model hardly learns what it costs; that is what over-optimisation finds."""
 
 
 def utility(guest: str, response: str) -> float:
@@ -35,14 +36,15 @@ def utility(guest: str, response: str) -> float:
 
 def draft(guest: str, rng: np.random.Generator) -> str:
     """What somebody offers who knows the guest a little: worth 0.4 on average."""
-    others = [letter for letter in ascii_lowercase if letter not in LIKED[guest]]
     letters: list[str] = []
     for _ in range(rng.integers(*DRAFT_LETTERS)):
         luck = rng.random()
-        if luck < LIKED_SHARE or not letters:
-            pool: Sequence[str] = LIKED[guest]
+        if letters and luck > 1.0 - REPEATED_SHARE:
+            pool: Sequence[str] = letters
         else:
-            pool = others if luck < LIKED_SHARE + OTHER_SHARE else letters
+            is_liked = luck < LIKED_SHARE
+            pool = [x for x in ascii_lowercase if (x in LIKED[guest]) == is_liked]
+            pool = [letter for letter in pool if letter not in letters]
         letters.append(pool[int(rng.integers(len(pool)))])
     return "".join(letters)
 
@@ -53,7 +55,7 @@ class TextTaste(Task):
 
     ## Description
     The prompt names a guest, as in `Ann 4821: `, and the response is a string of letters, as in
-    `badly`. Each guest likes eight letters (`text_taste.LIKED`). With m of them, each counted once,
+    `hat`. Each guest likes eight letters (`text_taste.LIKED`). With m of them, each counted once,
     among k characters, blanks aside, a response has the true utility
 
         u = m - (k - m)      at least -8; 0 for an empty response, 8 for all eight letters
@@ -75,8 +77,8 @@ class TextTaste(Task):
     characters.
 
     ## Starting State
-    A guest (Ann, Bob, Cem, Dee) and a number from 1000 to 9999, which means nothing, at random:
-    36,000 distinct prompts.
+    A guest (Ann or Bob) and a number from 1000 to 9999, which means nothing, at random: 18,000
+    distinct prompts.
 
     ## Rewards
     `utility`, weight 1: u. With `reward_fn`, `learned`, weight 1: its value, and `utility` has
