@@ -54,7 +54,7 @@ class RewardEnsemble:
         return scores.mean(0), scores.std(0)
 
     def as_reward_fn(self, *, caution: float = 1.0) -> LearnedReward:
-        """The mean less `caution` standard deviations: what the models are not sure of pays less."""
+        """The mean less `caution` standard deviations: what the models doubt pays less."""
 
         def conservative(prompts: list[str], responses: list[str]) -> Tensor:
             mean, std = self.mean_and_std(prompts, responses)
