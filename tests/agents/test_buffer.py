@@ -210,3 +210,72 @@ def test_selected_rows_of_a_minibatch_are_trimmed_together() -> None:
         width = int(micro_batch.rollout.lengths.max())
         assert micro_batch.rollout.tokens.shape == micro_batch.advantages.shape == (2, width)
         assert torch.equal(micro_batch.returns, minibatch.returns[rows, :width])
+
+
+def test_a_response_as_one_action_earns_its_whole_return_less_the_prompts_value() -> None:
+    rows = episodes(3, 4)
+    for gamma, gae_lambda in ((1.0, 1.0), (0.5, 0.1)):
+        buffer = PPOBuffer()
+        buffer.store(rows)
+        settings = {"gamma": gamma, "gae_lambda": gae_lambda, "whiten_advantages": False}
+        buffer.finish(**settings, level="sequence")
+        (minibatch,) = buffer.minibatches(1, seeded())
+        order = minibatch.rollout.problem.tolist()
+        # The rewards are 3 and 4, the first values .25.
+        want = [[[0, 2.75, 2.75, 0], [0, 3.75, 3.75, 3.75]][i] for i in order]
+        assert minibatch.advantages.tolist() == want
+        assert minibatch.returns.tolist() == [[[0, 3, 3, 0], [0, 4, 4, 4]][i] for i in order]
+
+
+def test_a_truncated_response_as_one_action_is_bootstrapped() -> None:
+    row = episodes(3)
+    cut = {name: getattr(row, name) for name in Rollout.__dataclass_fields__}
+    cut |= {"terminated": torch.tensor([False]), "bootstrap": torch.tensor([10.0])}
+    buffer = PPOBuffer()
+    buffer.store(Rollout(**cut))
+    buffer.finish(gamma=0.5, gae_lambda=1.0, level="sequence", whiten_advantages=False)
+    (minibatch,) = buffer.minibatches(1, seeded())
+    assert minibatch.returns.tolist() == [[0, 13, 13]]
+    assert minibatch.advantages.tolist() == [[0, 12.75, 12.75]]
+
+
+def test_whitened_rewards_have_standard_deviation_1_and_their_mean() -> None:
+    buffer = PPOBuffer()
+    buffer.store(episodes(3, 7, 5))
+    settings = {"gamma": 0.0, "gae_lambda": 1.0, "whiten_advantages": False}
+    buffer.finish(**settings, whiten_rewards=True)
+    (minibatch,) = buffer.minibatches(1, seeded())
+    mask = minibatch.rollout.mask
+    rewards = minibatch.returns[mask]  # with γ = 0 the target is the reward
+    assert rewards.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
+    assert rewards.mean().item() == pytest.approx(15 / 12, abs=1e-5)
+
+
+def test_weights_multiply_the_whitened_advantages() -> None:
+    rows = episodes(3, 7, 5)
+    weights = torch.rand(rows.tokens.shape, generator=seeded())
+    results = []
+    for given in (None, weights):
+        buffer = PPOBuffer()
+        buffer.store(rows)
+        buffer.finish(gamma=0.9, gae_lambda=0.8, weights=given)
+        (minibatch,) = buffer.minibatches(1, seeded())
+        results.append(minibatch.advantages)
+    order = minibatch.rollout.problem
+    torch.testing.assert_close(results[1], results[0] * weights[order])
+
+
+def test_references_stay_with_their_rows_and_are_zero_where_none_was_stored() -> None:
+    first, second = episodes(3, 4), episodes(6, 2, first_problem=2)
+    buffer = PPOBuffer()
+    buffer.store(first, first.log_probs - 1)
+    buffer.store(second)
+    buffer.finish(gamma=1.0, gae_lambda=1.0)
+    for rollout, *_, reference in buffer.minibatches(2, seeded()):
+        assert reference.shape == rollout.tokens.shape
+        for problem, row, log_probs in zip(
+            rollout.problem.tolist(), reference, rollout.log_probs, strict=True
+        ):
+            width = first.tokens.shape[1]
+            want = (log_probs - 1)[:width] if problem < 2 else torch.zeros(width)
+            torch.testing.assert_close(row[:width], want)
