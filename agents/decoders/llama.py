@@ -75,44 +75,44 @@ class LlamaNetwork:
         seen: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Run tokens [k, t]; give the last ones' hidden states [k, D] and logits [k, V]."""
-        hidden = self.trunk.embed_tokens(tokens).float()
-        cos, sin = self.rotary[:, positions, None]  # each [k, t, 1, width of a head]
+        hidden = self.trunk.embed_tokens(tokens.flatten()).float()  # [k * t, D]
+        rotary = self.rotary[:, positions, None]  # cos and sin, each [k, t, 1, width of a head]
+        mask = torch.zeros(seen.shape, dtype=self.keys[0].dtype, device=seen.device)
+        mask = mask.masked_fill_(~seen, -torch.inf)[:, None]
         width, rows = seen.shape[2], slots
         if rows is None:
             rows = torch.arange(len(tokens), device=tokens.device)
-        mask = torch.zeros(seen.shape, dtype=self.keys[0].dtype, device=seen.device)
-        mask = mask.masked_fill_(~seen, -torch.inf)[:, None]
         for i, layer in enumerate(self.trunk.layers):
             normed = _rms_norm(hidden, layer.input_layernorm).to(self.dtype)
-            query, key, value = self._project(layer.self_attn, normed, cos, sin)
+            query, key, value = self._project(layer.self_attn, normed, rotary)
             write(self.keys[i], key, rows, columns)
             write(self.values[i], value, rows, columns)
             keys, values = (read(x[i], slots, width) for x in (self.keys, self.values))
-            attended = _attend(query, keys, values, mask)
-            hidden = hidden + layer.self_attn.o_proj(attended.to(self.dtype))
+            attended = _attend(query, keys, values, mask).to(self.dtype)
+            hidden = _linear(layer.self_attn.o_proj, attended, onto=hidden)
             normed = _rms_norm(hidden, layer.post_attention_layernorm).to(self.dtype)
-            hidden = hidden + layer.mlp(normed)
-        last = _rms_norm(hidden[:, -1], self.trunk.norm)
+            gate, up = _linear(layer.mlp.gate_proj, normed), _linear(layer.mlp.up_proj, normed)
+            hidden = _linear(layer.mlp.down_proj, layer.mlp.act_fn(gate) * up, onto=hidden)
+        last = _rms_norm(hidden.view(*tokens.shape, -1)[:, -1], self.trunk.norm)
         return last, self.model.lm_head(last.to(self.dtype)).float()
 
     def _project(
-        self, attention: Any, normed: Tensor, cos: Tensor, sin: Tensor
+        self, attention: Any, normed: Tensor, rotary: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [k, heads, t, width of a head] in the cache's dtype."""
-        shape = (*normed.shape[:2], -1, attention.head_dim)
+        cos, sin = rotary
+        shape = (*cos.shape[:2], -1, attention.head_dim)
         query, key, value = (
-            project(normed).view(shape)
+            _linear(project, normed).view(shape)
             for project in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        query, key = query.float(), key.float()
         if hasattr(attention, "q_norm"):
-            query, key = _rms_norm(query, attention.q_norm), _rms_norm(key, attention.k_norm)
-        query, key = (
-            torch.addcmul(x * cos, x.roll(attention.head_dim // 2, -1), sin) for x in (query, key)
-        )
-        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
-        dtype = self.keys[0].dtype
-        return query.to(dtype), key.to(dtype), value.to(dtype)
+            query = _rms_norm(query.float(), attention.q_norm)
+            key = _rms_norm(key.float(), attention.k_norm)
+        both = torch.cat([query, key], dim=2).float()
+        both = torch.addcmul(both * cos, both.roll(attention.head_dim // 2, -1), sin)
+        both, value = (x.transpose(1, 2).to(self.keys[0].dtype) for x in (both, value))
+        return both[:, : query.shape[2]], both[:, query.shape[2] :], value
 
     def copy(self, sources: Tensor, targets: Tensor, width: int) -> None:
         """Give slots `targets` [k] the first `width` columns of slots `sources` [k]."""
@@ -130,16 +130,27 @@ def _rms_norm(x: Tensor, norm: Any) -> Tensor:
     return functional.rms_norm(x, x.shape[-1:], norm.weight.float(), norm.variance_epsilon)
 
 
+def _linear(module: nn.Module, x: Tensor, onto: Tensor | None = None) -> Tensor:
+    """The module's output for x [n, D], added to `onto` [n, E] if there is one."""
+    if type(module) is not nn.Linear:  # an adapter's
+        output = module(x)
+    elif onto is not None and module.bias is None and onto.dtype == x.dtype:
+        return torch.addmm(onto, x, module.weight.t())
+    else:
+        output = functional.linear(x, module.weight, module.bias)
+    return output if onto is None else onto + output
+
+
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """[k, t, D] attention of queries [k, Q, t, d] to keys and values [k, H, width, d]."""
+    """[k * t, D] attention of queries [k, Q, t, d] to keys and values [k, H, width, d]."""
     num, heads, length, width = query.shape
     if length == 1:
         # The queries that share a key are rows of one small matrix: no key is read twice.
-        query = query.view(num, keys.shape[1], -1, width)
+        query = query.reshape(num, keys.shape[1], -1, width)
         mask = mask.expand(-1, -1, query.shape[2], -1)
         attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return attended.reshape(num, 1, heads * width)
+        return attended.reshape(num, heads * width)
     attended = functional.scaled_dot_product_attention(
         query, keys, values, attn_mask=mask, enable_gqa=keys.shape[1] != heads
     )
-    return attended.transpose(1, 2).reshape(num, length, heads * width)
+    return attended.transpose(1, 2).reshape(num * length, heads * width)

@@ -178,6 +178,28 @@ def test_cached_decoding_equals_one_forward_over_each_episode(architecture: str)
     assert value_error < 1e-4
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2", "gemma", "gemma3"])
+def test_padding_of_prompts_on_either_side_changes_nothing(architecture: str) -> None:
+    policy = new_policy(architecture)
+    lengths, width = torch.tensor([5, 9, 2]), 9
+    rows = [random_tokens(int(length), seed=int(length)) for length in lengths]
+    right = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    left = torch.tensor([[0] * (width - len(row)) + row for row in rows])
+    decoder = SlotDecoder(policy, 3, 20)
+    decoder.feed(None, left, torch.zeros_like(lengths), lengths)
+    places = torch.arange(width)
+    with torch.no_grad():
+        by_right = policy.model(right).logits[torch.arange(3), lengths - 1]
+        by_left = policy.model(
+            left,
+            attention_mask=(places >= width - lengths[:, None]).long(),
+            position_ids=(places - (width - lengths[:, None])).clamp(min=0),
+        ).logits[:, -1]
+    for want in (by_right, by_left):
+        error = decoder.logits.log_softmax(-1) - want.log_softmax(-1)
+        assert error.abs().max() < 1e-4
+
+
 def test_the_log_probs_are_those_of_the_tempered_distribution() -> None:
     log_prob_error, _, _ = play(new_policy(), temperature=0.5).largest_errors()
     assert log_prob_error < 1e-4

@@ -439,6 +439,22 @@ def test_another_engine_can_generate() -> None:
     assert torch.equal(rollout.tokens[mask], first[mask])
 
 
+def test_the_tokens_recorded_are_those_that_were_drawn() -> None:
+    drawn = []
+
+    class Recording(SlotDecoder):
+        def choose(self, points, legal=None) -> Choice:
+            choice = super().choose(points, legal)
+            drawn.extend(zip(choice.log_probs.tolist(), choice.tokens.tolist(), strict=True))
+            return choice
+
+    rollout, _ = play(vector(CHAT, 8), 8, engine=Recording)
+    log_probs, tokens = rollout.log_probs[rollout.mask], rollout.tokens[rollout.mask]
+    token_of = dict(drawn)  # log-probabilities are as good as names
+    assert len(token_of) >= len(tokens)
+    assert [token_of[log_prob] for log_prob in log_probs.tolist()] == tokens.tolist()
+
+
 def naive_rows(policy: Policy, seeds: list[int], num_episodes: int) -> dict[int, list[int]]:
     """Single environments, a full forward over each observation, no cache: episode -> tokens.
 
