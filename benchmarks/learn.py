@@ -93,8 +93,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--algorithms", nargs="+", choices=LEARNERS, default=None)
-    parser.add_argument("--algorithm", choices=LEARNERS, help="one of them")
+    parser.add_argument("--algorithms", "--algorithm", nargs="+", choices=LEARNERS)
     parser.add_argument("--tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--env", help="one environment instead of --tasks, with PPO unless told")
@@ -106,9 +105,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="JSON lines, added to")
     parser.add_argument("--plot", type=Path, help="where to draw the curves")
     options = parser.parse_args(arguments)
-    default = list(LEARNERS) if options.env is None else ["ppo"]
-    options.algorithms = options.algorithms or [options.algorithm or default]
-    options.algorithms = list(np.hstack(options.algorithms))
+    options.algorithms = options.algorithms or (["ppo"] if options.env else list(LEARNERS))
     return options
 
 
