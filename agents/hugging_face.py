@@ -61,6 +61,10 @@ def enable_checkpointing(model: Any) -> None:
     # transformers 5.24 has given it another name.
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    # Embeddings that always want a gradient: a frozen reference would record a graph for nothing.
+    # Only reentrant checkpointing needs them.
+    if hasattr(model, "_require_grads_hook"):
+        model.disable_input_require_grads()
 
 
 def cache_argument(model: nn.Module) -> str:
@@ -99,7 +103,7 @@ def head_scale(model: Any) -> float | None:
         seen.append(inputs[0])
         return loud.expand_as(output).clone()
 
-    tokens = torch.arange(1, 7, device=head.weight.device)[None]
+    tokens = torch.arange(6, device=head.weight.device)[None] % len(head.weight)
     hook = head.register_forward_hook(replace)
     try:
         logits = model(input_ids=tokens, use_cache=False).logits[0, -1].float()

@@ -484,6 +484,7 @@ def test_gradient_checkpointing_works_without_dropout_too() -> None:
         assert (runs, again) == (1, 2)
         if not training:
             assert all(map(torch.equal, gradients, want))
+    assert not policy.frozen_copy()(*episodes()).log_probs.requires_grad
     assert "forward" not in vars(policy.model.base_model.get_submodule("h.0"))
 
 
