@@ -25,8 +25,8 @@ from agents.rollout import Episodes, collect
 from textgym.bank import hash64
 from textgym.curriculum import Curriculum
 
-KL_PROBE = 64
-"""Episodes per iteration on which the KL to the reference is measured if nothing depends on it."""
+KL_PROBE = 8
+"""Of so many episodes the KL to the reference is measured on one, if nothing depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def reference_kl(
         log pi_ref [B, L] (None if not needed), and the mean over tokens of
         log pi_old - log pi_ref, which is KL(pi_old || pi_ref) in nats on average.
     """
-    part = rollout if needed else rollout[: -(-KL_PROBE // num_ranks())]
+    part = rollout if needed else rollout[::KL_PROBE]
     log_probs = log_probs_of(reference, part, config)
     kl = (kl_estimate(part.log_probs, log_probs, kind="k1") * part.mask).sum()
     mean = total(kl.item()) / max(total(part.num_tokens), 1)
