@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from agents.grpo import GRPOConfig, GRPOTrainer
     from agents.models import Policy, load_policy
     from agents.ppo import PPOConfig, PPOTrainer
+    from agents.reinforce import REINFORCEConfig, REINFORCETrainer
     from agents.reward_ensemble import RewardEnsemble
-    from agents.reward_model import MultiObjectiveRewardModel, PairwiseRewardModel, RewardModel
+    from agents.reward_model import RewardModel
     from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
+    from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
+    from agents.rloo import RLOOConfig, RLOOTrainer
     from agents.rollout import collect, evaluate
     from agents.sft import SFTConfig, SFTTrainer
 
@@ -49,6 +52,10 @@ __all__ = [
     "PairwiseRewardModel",
     "Policy",
     "PreferenceBatch",
+    "REINFORCEConfig",
+    "REINFORCETrainer",
+    "RLOOConfig",
+    "RLOOTrainer",
     "RewardEnsemble",
     "RewardModel",
     "RewardModelConfig",
@@ -73,14 +80,18 @@ _MODULES = {
     "GRPOTrainer": "grpo",
     "ImportanceSamplingLoss": "custom_loss",
     "KLDivergenceLoss": "custom_loss",
-    "MultiObjectiveRewardModel": "reward_model",
+    "MultiObjectiveRewardModel": "reward_variants",
     "PPOBuffer": "buffer",
     "PPOConfig": "ppo",
     "PPOLoss": "custom_loss",
     "PPOTrainer": "ppo",
-    "PairwiseRewardModel": "reward_model",
+    "PairwiseRewardModel": "reward_variants",
     "Policy": "models",
     "PreferenceBatch": "batch",
+    "REINFORCEConfig": "reinforce",
+    "REINFORCETrainer": "reinforce",
+    "RLOOConfig": "rloo",
+    "RLOOTrainer": "rloo",
     "RewardEnsemble": "reward_ensemble",
     "RewardModel": "reward_model",
     "RewardModelConfig": "reward_trainer",

@@ -21,7 +21,8 @@ from agents.optimization import adamw, micro_batches, update
 from agents.preference_data import PreferenceSource, read_preferences
 from agents.reward_backbone import Texts
 from agents.reward_losses import bradley_terry_loss, reward_regression_loss
-from agents.reward_model import MultiObjectiveRewardModel, PairwiseRewardModel, RewardModel
+from agents.reward_model import RewardModel
+from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
 from agents.text_data import DataReport, check_columns
 from textgym.task import Preference
 

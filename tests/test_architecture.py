@@ -49,7 +49,7 @@ LAYERS = {
         ["reward_losses", "reward_heads", "calibration"],
         ["preference_data", "online_pairs", "custom_loss"],
         ["models", "generation", "serving", "checkpoint", "metrics", "interrupt"],
-        ["reward_backbone", "reward_model", "reward_ensemble"],
+        ["reward_backbone", "reward_model", "reward_variants", "reward_ensemble"],
         ["environments"],
         ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],

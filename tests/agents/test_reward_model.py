@@ -22,7 +22,8 @@ from agents.models import Policy, new_tiny_model
 from agents.reward_backbone import Backbone, SharedPrefix
 from agents.reward_ensemble import RewardEnsemble
 from agents.reward_heads import Pool
-from agents.reward_model import MultiObjectiveRewardModel, PairwiseRewardModel, RewardModel
+from agents.reward_model import RewardModel
+from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
 from textgym import CharTokenizer
 from textgym.rewards import load_reward
 

@@ -15,8 +15,9 @@ import torch
 from agents import cli
 from agents.metrics import read_metrics
 from agents.models import new_tiny_model
-from agents.reward_model import MultiObjectiveRewardModel, PairwiseRewardModel, RewardModel
+from agents.reward_model import RewardModel
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer, rows_of
+from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
 from textgym import CharTokenizer
 from textgym.preferences import write_preferences
 from textgym.task import Preference
