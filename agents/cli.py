@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from agents.commands import dpo, evaluate, on_policy, reward_model, sft
+from agents.commands import dpo, evaluate, on_policy, reward_model, rlhf, sft
 from agents.runs import UserError
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "sft": (sft.run, sft.run.__doc__),
     "dpo": (dpo.run, dpo.run.__doc__),
     reward_model.NAME: (reward_model.run, reward_model.run.__doc__),
+    "rlhf": (rlhf.run, rlhf.run.__doc__),
     "evaluate": (evaluate.run, evaluate.run.__doc__),
 }
 """Name -> what it does with the rest of the command line, and a line about it."""

@@ -13,7 +13,8 @@ NAMES = {
     "memory": "a loss and its gradient: tokens per second and peak memory",
     "generation": "useful tokens per second, beside model.generate",
     "trainers": "our learners beside TRL's: tokens trained per second and memory",
-    "learn": "PPO on TextMath-v0 from the embedded policy, three seeds",
+    "rlhf": "reward models, DPO and PPO where the truth is known; over-optimisation; the frontier",
+    "learn": "the learners side by side at equal CPU time: three tasks, three seeds",
 }
 
 

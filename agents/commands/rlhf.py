@@ -1,0 +1,171 @@
+"""`python -m agents rlhf`: supervised, by preferences, by reward: the other commands in turn."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+
+from agents import runs
+from agents.commands import dpo, on_policy, reward_model, sft
+from agents.commands.arguments import env_kwargs, parse
+from agents.runs import UserError
+
+STAGES = {
+    "reward-model": ("sft", "reward-model", "ppo"),
+    "dpo": ("sft", "dpo", "ppo"),
+}
+"""Method -> its stages."""
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "sft": sft.run,
+    "reward-model": reward_model.run,
+    "dpo": dpo.run,
+    "ppo": partial(on_policy.run, "ppo"),
+}
+
+MEASURED = 512
+"""Test problems on which each stage's policy is measured by the environment's own reward."""
+
+
+@dataclass
+class Recipe:
+    """What is learned, how, and where the results go."""
+
+    env: str = "TextPreference-v0"
+    """Id of an environment with preferences of its own: TextPreference-v0 (as a duel), TextTaste-v0
+    or yours. For reward-model it has to take reward_fn."""
+    method: Literal["reward-model", "dpo"] = "reward-model"
+    """reward-model: sft, reward-model, then ppo on the learned reward with a KL penalty. dpo: sft,
+    dpo, then ppo on the environment's own reward."""
+    policy: str = "tiny"
+    """What to begin with: tiny (the embedded model), a Hugging Face name, a folder, or a run."""
+    difficulty: int | str | None = None
+    """Name or position of the environment's level (None: its default)."""
+    reward_weights: tuple[str, ...] = ()
+    """Weights of the environment's components, NAME=WEIGHT, where they are not its own."""
+    env_kwargs: tuple[str, ...] = ()
+    """More keywords of the environment, NAME=VALUE, such as noise=0.05."""
+    num_pairs: int = 4096
+    """Pairs of responses; the preferred ones are what sft imitates."""
+    sft_options: tuple[str, ...] = ()
+    """Settings of sft, NAME=VALUE, such as num_epochs=2; `python -m agents sft --help`."""
+    reward_model_options: tuple[str, ...] = ()
+    """Likewise of reward-model."""
+    dpo_options: tuple[str, ...] = ()
+    """Likewise of dpo."""
+    ppo_options: tuple[str, ...] = ("kl_coef=0.1", "num_iterations=100", "batch_size=128")
+    """Likewise of ppo."""
+    out: Path | None = None
+    """The folder, with a run folder a stage (None: runs/ENV-rlhf-SEED-DATE-TIME). If it exists,
+    stages that are done are left as they are, and one that was interrupted goes on."""
+    seed: int = 0
+    """Of all stages."""
+    threads: int = 1
+    """CPU threads; for a small model one is fastest."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Train by preferences in stages: sft, then a reward model or dpo, then ppo."""
+    given = parse("rlhf", run.__doc__, Recipe, arguments, Recipe())
+    folder = given.out or runs.new_folder(None, given.env, "rlhf", given.seed)
+    kwargs = env_kwargs(given)
+    if given.env.rpartition(":")[2].startswith("TextPreference"):
+        kwargs = {"form": "duel", **kwargs}  # a judge has nothing to write
+    _write_chosen(given, kwargs, folder)
+    for stage in STAGES[given.method]:
+        _run_stage(stage, given, kwargs, folder)
+    _finish(given, kwargs, folder)
+
+
+def _write_chosen(given: Recipe, kwargs: dict[str, Any], folder: Path) -> Path:
+    """The preferred responses of the pairs that the next stage learns from, as a file for sft."""
+    from agents.preference_data import read_preferences
+
+    path = folder / "chosen.jsonl"
+    if path.is_file():
+        return path
+    if given.num_pairs < 1:
+        raise UserError(f"num_pairs is {given.num_pairs}, expected at least 1")
+    kinds = (gymnasium.error.Error, ImportError, OSError, ValueError, TypeError)
+    with runs.user_errors(*kinds, prefix=f"{given.env}: "):
+        pairs = read_preferences(given.env, num_pairs=given.num_pairs, seed=given.seed, **kwargs)
+    rows = [json.dumps({"prompt": pair.prompt, "response": pair.chosen}) + "\n" for pair in pairs]
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(rows), encoding="utf-8")
+    return path
+
+
+def _run_stage(stage: str, given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:
+    """Run a command as a user would, unless it has been run."""
+    own = folder / stage
+    if (own / runs.SUMMARY_FILE).is_file():
+        return
+    if runs.is_run(own):
+        arguments = ["--resume", "--out", str(own)]
+    else:
+        arguments = _arguments(stage, given, kwargs, folder)
+    print(f"\n$ python -m agents {stage} {shlex.join(arguments)}", flush=True)
+    COMMANDS[stage](arguments)
+
+
+def _arguments(stage: str, given: Recipe, kwargs: dict[str, Any], folder: Path) -> list[str]:
+    """The command line of a stage."""
+    is_learned = stage == "ppo" and given.method == "reward-model"
+    if is_learned:
+        model = folder / "reward-model" / reward_model.MODEL
+        kwargs = {**kwargs, "reward_fn": f"reward_model:{model}"}
+    if stage == "sft":
+        policy = given.policy
+    else:
+        policy = str(folder / ("dpo" if stage == "ppo" and not is_learned else "sft"))
+    arguments = ["--env", given.env, "--policy", policy, "--out", str(folder / stage)]
+    arguments += ["--threads", str(given.threads), "--seed", str(given.seed)]
+    if kwargs:
+        told = [f"{name}={json.dumps(value)}" for name, value in kwargs.items()]
+        arguments += ["--env-kwargs", *told]
+    if stage in ("dpo", "reward-model"):
+        arguments += ["--num-pairs", str(given.num_pairs)]
+    if stage != "reward-model":
+        arguments += ["--warm-up", "0"]
+    if stage == "sft":
+        arguments += ["--data", str(folder / "chosen.jsonl")]
+    for text in getattr(given, f"{stage.replace('-', '_')}_options"):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--{stage}-options has {text}, expected NAME=VALUE")
+        arguments += [f"--{name.replace('_', '-')}", value]
+    return arguments
+
+
+def _finish(given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:
+    """Measure every stage's policy by the environment's own reward; write and show it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agents.rollout import evaluate
+
+    table = Table("policy", "mean return", "success", title=f"{given.env}, its own reward")
+    found: dict[str, dict[str, float]] = {}
+    stages = [stage for stage in STAGES[given.method] if stage != "reward-model"]
+    for name, place in [
+        ("start", given.policy),
+        *((stage, str(folder / stage)) for stage in stages),
+    ]:
+        policy = runs.policy_of(place)
+        env = runs.env_of(given.env, policy, **{**kwargs, "split": "test"})
+        episodes = evaluate(policy, env, num_episodes=MEASURED)
+        returns, success = episodes.returns[episodes.is_graded].mean(), episodes.success.mean()
+        found[name] = {"return": float(returns), "success": float(success)}
+        table.add_row(name, f"{returns:.3f}", f"{success:.3f}")
+    runs.write_json(
+        folder / runs.SUMMARY_FILE, {"method": given.method, "env_id": given.env} | found
+    )
+    Console().print(table)
+    print(f"runs      {folder} ({', '.join(STAGES[given.method])})")
