@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
     from agents.rloo import RLOOConfig, RLOOTrainer
     from agents.rollout import collect, evaluate
+    from agents.serving import ServedPolicy, Server
     from agents.sft import SFTConfig, SFTTrainer
 
 __all__ = [
@@ -63,6 +64,8 @@ __all__ = [
     "Rollout",
     "SFTConfig",
     "SFTTrainer",
+    "ServedPolicy",
+    "Server",
     "VarianceLoss",
     "collect",
     "evaluate",
@@ -99,6 +102,8 @@ _MODULES = {
     "Rollout": "batch",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
+    "ServedPolicy": "serving",
+    "Server": "serving",
     "VarianceLoss": "custom_loss",
     "collect": "rollout",
     "evaluate": "rollout",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from agents.cli import main
 from agents.models import Policy, load_policy
 from agents.rollout import as_vector_env, collect, evaluate
 from agents.sampling import Sampling
@@ -218,6 +219,20 @@ def test_slots_that_are_over_or_gone_are_not_asked_about() -> None:
         engine.keep(torch.tensor([2, 1]))
         assert engine.choose(None).tokens.tolist() == [*TOKENIZER.encode("c"), EOS]
     assert len(fake.asked) == 3
+
+
+def test_the_command_line_measures_a_served_model(capsys: pytest.CaptureFixture[str]) -> None:
+    fake = Fake()
+    with served(fake) as server:
+        where = ["--server", server.url, "--model", "copier"]
+        what = ["--policy", "tiny", "--env", "TextMath-v0", "--episodes", "4"]
+        assert main(["evaluate", *what, *where]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (found["server"], found["model"], found["episodes"]) == (server.url, "copier", 4)
+        where[-1] = "other"
+        assert main(["evaluate", *what, *where]) == 2
+    error = capsys.readouterr().err
+    assert "model other: 404: The model other does not exist." in error and error.count("\n") == 1
 
 
 # ------------------------------------------------------------------- log-probabilities
