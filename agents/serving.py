@@ -16,7 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,14 @@ class Server:
                 others that read the same.
             chunk: tokens per request (None: the whole turn), for tasks that end turns early; of no
                 effect where the server speaks text, which cannot be cut at any token.
+
+        Raises:
+            ValueError: if an argument is none of these.
         """
+        if log_probs not in get_args(LogProbs):
+            raise ValueError(f"log_probs is {log_probs!r}, expected one of {get_args(LogProbs)}")
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk is {chunk}, expected at least 1 or None")
         return functools.partial(ServerEngine, self, log_probs=log_probs, chunk=chunk)
 
     def complete(self, ways: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -348,6 +348,13 @@ def test_a_server_that_cannot_be_is_refused(arguments: tuple[str, str], message:
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize("arguments", [{"log_probs": "remote"}, {"chunk": 0}])
+def test_an_engine_that_cannot_be_is_refused(arguments: dict[str, Any]) -> None:
+    [(name, value)] = arguments.items()
+    with pytest.raises(ValueError, match=f"^{name} is {value!r}, expected"):
+        Server("http://x/v1", "m").engine(**arguments)
+
+
 def test_a_policy_here_and_a_served_one_have_the_same_tokens() -> None:
     here, served_one = load_policy("tiny"), ServedPolicy("tiny")
     assert isinstance(here, Policy) and torch.equal(here.illegal, served_one.illegal)
