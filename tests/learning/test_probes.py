@@ -1,4 +1,4 @@
-"""What PPO gets on the probes, as it is and with one bug each: the bug is where the probe says.
+"""What PPO and A2C get on the probes, and PPO with one bug each: it is where the probe says.
 
 `python -m tests.learning.test_probes` measures the whole table, which stands in
 `textgym.tasks.probes`, in about two minutes.
@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import Policy, PPOConfig, PPOTrainer, Rollout, collect
+from agents import A2CConfig, A2CTrainer, Policy, PPOConfig, PPOTrainer, Rollout, collect
 from agents.buffer import Minibatch
 from agents.environments import as_vector_env
 from agents.models import new_tiny_model
@@ -39,19 +39,23 @@ RUNS = {
 }
 
 
-class Learner(PPOTrainer):
-    """Proximal policy optimization as it is; a subclass has a bug."""
+def settings(run: Run, seed: int, gamma: float) -> dict[str, Any]:
+    """What the configs of both learners have in common."""
+    return {
+        "learning_rate": 1e-2,
+        "num_iterations": run.num_iterations,
+        "warmup_iterations": 0,
+        "gamma": gamma,
+        "seed": seed,
+    }
+
+
+class Probed:
+    """A trainer that tells what it learns to get. A subclass may have a bug."""
 
     def __init__(self, run: Run, seed: int = 0) -> None:
         policy = Policy(new_tiny_model(seed, hidden_size=16, num_layers=1), CharTokenizer())
-        config = PPOConfig(
-            learning_rate=1e-2,
-            num_iterations=run.num_iterations,
-            warmup_iterations=0,
-            gamma=self.gamma(run.gamma),
-            seed=seed,
-        )
-        super().__init__(config, policy)
+        super().__init__(self.config_of(settings(run, seed, self.gamma(run.gamma))), policy)
         self.run = run
 
     def gamma(self, gamma: float) -> float:
@@ -69,11 +73,26 @@ class Learner(PPOTrainer):
             self.config.entropy_coef = self.entropy_coef(1 - i / self.config.num_iterations)
             self.step(envs)
         generator = torch.Generator().manual_seed(1)
+        envs = as_vector_env(envs, 256)
         rollout, episodes = collect(self.policy, envs, 256, generator=generator)
         task, gamma = envs.mdp.task, self.run.gamma
         found = episodes.returns * gamma ** (rollout.mask.sum(1).numpy() - 1)
         optimal = task.optimal_return if gamma == 1 else task.optimal_discounted_return(gamma)
         return float(found.mean() / optimal)
+
+
+class Learner(Probed, PPOTrainer):
+    """Proximal policy optimization as it is."""
+
+    def config_of(self, settings: dict[str, Any]) -> PPOConfig:
+        return PPOConfig(**settings)
+
+
+class ActorCritic(Probed, A2CTrainer):
+    """Advantage actor-critic as it is, with as many steps."""
+
+    def config_of(self, settings: dict[str, Any]) -> A2CConfig:
+        return A2CConfig(**settings | {"num_iterations": 4 * settings["num_iterations"]})
 
 
 class WrongSign(Learner):
@@ -94,38 +113,38 @@ class OneLate(Learner):
 class OtherRewards(Learner):
     """Mixes up the rewards of episodes of one length."""
 
-    def _penalise(self, rollout: Rollout) -> Any:
+    def _prepare(self, rollout: Rollout) -> Any:
         rows = shuffled_rows(rollout.lengths)
-        return super()._penalise(dataclasses.replace(rollout, rewards=rollout.rewards[rows]))
+        return super()._prepare(dataclasses.replace(rollout, rewards=rollout.rewards[rows]))
 
 
 class LostEos(Learner):
     """Loses the reward that comes with eos, as where a mask for padding leaves it out."""
 
-    def _penalise(self, rollout: Rollout) -> Any:
+    def _prepare(self, rollout: Rollout) -> Any:
         kept = rollout.rewards * (rollout.tokens != self.policy.eos)
-        return super()._penalise(dataclasses.replace(rollout, rewards=kept))
+        return super()._prepare(dataclasses.replace(rollout, rewards=kept))
 
 
 class OtherPrompts(Learner):
     """Learns each response behind another prompt of its length."""
 
-    def _penalise(self, rollout: Rollout) -> Any:
+    def _prepare(self, rollout: Rollout) -> Any:
         starts = rollout.mask.int().argmax(1)
         rows = shuffled_rows(starts)
         is_prompt = torch.arange(rollout.tokens.shape[1]) < starts[:, None]
         tokens = torch.where(is_prompt, rollout.tokens[rows], rollout.tokens)
-        return super()._penalise(dataclasses.replace(rollout, tokens=tokens))
+        return super()._prepare(dataclasses.replace(rollout, tokens=tokens))
 
 
 class Bootstrapping(Learner):
     """Takes the end for a limit from outside: what comes after is worth what came before."""
 
-    def _penalise(self, rollout: Rollout) -> Any:
+    def _prepare(self, rollout: Rollout) -> Any:
         last = rollout.lengths - 1
         bootstrap = rollout.values.gather(1, last[:, None])[:, 0]
         terminated = torch.zeros_like(rollout.terminated)
-        return super()._penalise(
+        return super()._prepare(
             dataclasses.replace(rollout, terminated=terminated, bootstrap=bootstrap)
         )
 
@@ -167,15 +186,18 @@ def shuffled_rows(kinds: Tensor) -> Tensor:
     return rows
 
 
-def learned(learner: type[Learner], name: str) -> float:
+def learned(learner: type[Probed], name: str) -> float:
     torch.set_num_threads(1)
     return learner(RUNS[name]).share()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("learner", [Learner, ActorCritic])
 @pytest.mark.parametrize("name", RUNS)
-def test_a_working_learner_gets_nine_tenths_of_the_optimum(name: str) -> None:
-    assert learned(Learner, name) >= 0.9
+def test_a_working_learner_gets_nine_tenths_of_the_optimum(
+    learner: type[Probed], name: str
+) -> None:
+    assert learned(learner, name) >= 0.9
 
 
 @pytest.mark.slow
@@ -204,7 +226,7 @@ def test_a_bug_fails_the_probe_that_localises_it(
 def main() -> None:
     """Print what each learner gets on each probe."""
     print(f"{'':18}", *(f"{name:>13}" for name in RUNS))
-    for learner in (Learner, *Learner.__subclasses__()):
+    for learner in (Learner, ActorCritic, *Learner.__subclasses__()):
         shares = (f"{learned(learner, name):13.2f}" for name in RUNS)
         print(f"{learner.__name__:18}", *shares, flush=True)
 
