@@ -14,6 +14,7 @@ NAMES = {
     "generation": "useful tokens per second, beside model.generate",
     "trainers": "our learners beside TRL's: tokens trained per second and memory",
     "rlhf": "reward models, DPO and PPO where the truth is known; over-optimisation; the frontier",
+    "fronts": "learned Pareto fronts beside the true one",
     "learn": "the learners side by side at equal CPU time: three tasks, three seeds",
 }
 

@@ -1,8 +1,9 @@
 """RLHF in small, where the truth is known: what each stage gains, over-optimisation, the frontier.
 
-On TextTaste-v0, from the embedded policy fitted to drafts of middling quality. Pairs of drafts
-have 5 % of their labels turned around; whatever is measured is measured on test problems, by the
-true utility. One JSON line per run; CPU seconds are of one thread, without measuring.
+On TextTaste-v0, from the embedded policy fitted to drafts of middling quality. The reward model
+learns from pairs of drafts, DPO from pairs of the policy's own responses; 5 % of the labels are
+turned around. Whatever is measured is measured on test problems, by the true utility. One JSON line
+per run; CPU seconds are of one thread, without measuring.
 
 stages    a reward model, DPO, and PPO on the learned reward with a KL penalty
 overoptimise  PPO on the learned reward alone: Gao et al. 2022, figure 1
@@ -28,7 +29,7 @@ from agents.models import Policy
 from agents.play import slots
 from agents.ppo import PPOConfig, PPOTrainer
 from agents.reward_model import RewardModel
-from benchmarks.taste import ENV_ID, Clock, columns, measure, pairs, reward_model, supervised
+from benchmarks.taste import ENV_ID, Clock, measure, reward_model, sampled_pairs, supervised
 
 BETAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 KL_COEFS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -124,10 +125,9 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 def _dpo(seed: int, start: Policy, *, beta: float) -> Row:
     policy, clock = supervised(seed), Clock()
-    config = DPOConfig(beta=beta, seed=seed)
+    config = DPOConfig(beta=beta, num_epochs=2, learning_rate=1.5e-3, seed=seed)
     with clock.timed():
-        trainer = DPOTrainer(config, policy, show=False)
-        trainer.train_on_preferences(*columns(pairs(seed)))
+        DPOTrainer(config, policy, show=False).train(sampled_pairs(start, seed))
     return {"cpu_seconds": clock.seconds, **measure(policy, start)}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import copy
+import functools
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -16,10 +17,12 @@ from transformers import LlamaConfig, LlamaModel
 import textgym  # noqa: F401  (registers the ids)
 from agents.environments import as_vector_env
 from agents.models import Policy, load_policy
+from agents.online_pairs import pairs_of
 from agents.reward_model import RewardModel
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
 from agents.rollout import collect
 from agents.sft import SFTConfig, SFTTrainer
+from textgym.preferences.functions import bradley_terry
 from textgym.task import Preference
 from textgym.tasks.preference.text_taste import TextTaste, utility
 from textgym.tokenizer import CharTokenizer
@@ -27,8 +30,7 @@ from textgym.tokenizer import CharTokenizer
 ENV_ID = "TextTaste-v0"
 NOISE = 0.05
 """Share of labels turned around."""
-NUM_DRAFTS, NUM_PAIRS, NUM_TESTS = 19_200, 2_400, 1_000
-CACHE = Path(tempfile.gettempdir(), "textgym-taste")
+NUM_DRAFTS, NUM_PAIRS, NUM_PROMPTS, NUM_TESTS = 9_600, 14_400, 2_400, 1_000
 
 
 class Clock:
@@ -45,28 +47,49 @@ class Clock:
 
 
 def supervised(seed: int) -> Policy:
-    """The embedded policy fitted to drafts of middling quality: where everything begins.
-
-    It takes a minute a seed, so it is kept in the temporary folder.
-    """
-    folder = CACHE / f"supervised-{seed}"
-    if not folder.is_dir():
-        policy, task, rng = load_policy("tiny"), TextTaste(), np.random.default_rng(seed)
-        problems = [task.sample(rng) for _ in range(NUM_DRAFTS)]
-        config = SFTConfig(batch_size=64, num_epochs=2, learning_rate=2e-3, seed=seed)
-        SFTTrainer(config, policy, show=False).train_on_responses(
-            [problem.prompt for problem in problems],
-            [task.sample_draft(problem, rng) for problem in problems],
-        )
-        policy.save(folder)
-    return load_policy(folder)
+    """The embedded policy fitted to drafts of middling quality: where everything begins."""
+    return copy.deepcopy(_supervised(seed))
 
 
-def pairs(seed: int, *, num: int = NUM_PAIRS, split: str = "train") -> list[Preference]:
+@functools.cache
+def _supervised(seed: int) -> Policy:
+    policy, task, rng = load_policy("tiny"), TextTaste(), np.random.default_rng(seed)
+    problems = [task.sample(rng) for _ in range(NUM_DRAFTS)]
+    drafts = [task.sample_draft(problem, rng) for problem in problems]
+    config = SFTConfig(
+        learning_rate=5e-3, batch_size=32, num_epochs=1, warmup_iterations=20, seed=seed
+    )
+    trainer = SFTTrainer(config, policy, show=False)
+    trainer.train_on_responses([problem.prompt for problem in problems], drafts)
+    return policy.eval()
+
+
+def drawn_pairs(seed: int, *, num: int, split: str = "train") -> list[Preference]:
     """Pairs of drafts with noisy labels; of the test split, without noise."""
     noise = NOISE if split == "train" else 0.0
     env = gym.make(ENV_ID, noise=noise, split=split)
     return env.unwrapped.preferences(num, seed=seed)
+
+
+def sampled_pairs(policy: Policy, seed: int, *, num: int = NUM_PROMPTS) -> list[Preference]:
+    """Pairs of the policy's own responses with noisy labels, ties left out."""
+
+    def preference(prompt: str, a: str, b: str) -> float:
+        gap = utility(prompt[:3], a) - utility(prompt[:3], b)
+        return bradley_terry(gap, math.inf, NOISE)
+
+    envs = as_vector_env(ENV_ID, 400, tokenizer=policy.tokenizer, group_size=2)
+    generator = torch.Generator().manual_seed(seed)
+    rollout, episodes = collect(policy, envs, 2 * num, generator=generator, seed=seed)
+    chosen, rejected = pairs_of(rollout, policy.tokenizer, preference, generator)
+    given = rollout.tokens.masked_fill(rollout.mask, policy.pad)
+    prompts = [policy.tokenizer.decode(given[i], skip_special_tokens=True) for i in chosen]
+    texts = episodes.responses
+    return [
+        Preference(prompt, texts[i], texts[j])
+        for prompt, i, j in zip(prompts, chosen.tolist(), rejected.tolist(), strict=True)
+        if texts[i] and texts[j]
+    ]
 
 
 def columns(preferences: list[Preference]) -> tuple[list[str], list[str], list[str]]:
@@ -107,11 +130,11 @@ def reward_trunk(seed: int) -> LlamaModel:
 def reward_model(seed: int, clock: Clock) -> tuple[RewardModel, dict[str, float]]:
     """A reward model learned from noisy pairs, and how good it is on held-out drafts."""
     model = RewardModel(reward_trunk(seed), CharTokenizer(), seed=seed)
-    training = pairs(seed, num=14_400)
+    training = drawn_pairs(seed, num=NUM_PAIRS)
     config = RewardModelConfig(learning_rate=3e-3, num_iterations=450, seed=seed)
     with clock.timed():
         RewardModelTrainer(config, model, show=False).train_on_preferences(*columns(training))
-    prompts, chosen, rejected = columns(pairs(seed, num=NUM_TESTS, split="test"))
+    prompts, chosen, rejected = columns(drawn_pairs(seed, num=NUM_TESTS, split="test"))
     good, bad = (model.score(prompts, texts).cpu().numpy() for texts in (chosen, rejected))
     guests = [prompt[:3] for prompt in prompts]
     truth = [
