@@ -1,9 +1,9 @@
 """A reward model learns a known utility from noisy pairs, in seconds of one CPU core.
 
-TextTaste-v0: the truth is what two guests think of 26 letters, and what repetitions cost. Trained on
-pairs of drafts of which 5 % are labelled the wrong way round; measured on pairs of the test split
-with clean labels, and by the correlation of scores with the true utility. The model is a small
-Llama from random weights: see `benchmarks.taste.reward_trunk`.
+TextTaste-v0: the truth is what two guests think of 26 letters, and what repetitions cost. Trained
+on pairs of drafts of which 5 % are labelled the wrong way round; measured on pairs of the test
+split with clean labels, and by the correlation of scores with the true utility. The model is a
+small Llama from random weights: see `benchmarks.taste.reward_trunk`.
 """
 
 from __future__ import annotations
