@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 from gymnasium.vector import VectorEnv
@@ -42,6 +42,9 @@ class A2CConfig(RolloutConfig):
     """Rounds of playing and learning, one optimizer step each."""
     batch_size: int = 128
     """Episodes per iteration, of all processes together."""
+    value: Literal["head", "separate"] = "head"
+    """The value function: a linear head on the policy's last layer, whose gradient stops there, or
+    a network of its own that begins as a copy of the model (a Policy that has one keeps it)."""
     value_coef: float = 0.5
     """Weight of the value loss."""
     entropy_coef: float = 0.0
@@ -68,6 +71,7 @@ class A2CConfig(RolloutConfig):
             integers={},
             non_negative=("value_coef", "entropy_coef", "kl_coef"),
             unit=("gamma", "gae_lambda"),
+            choices={"value": ("head", "separate")},
             booleans=("whiten_advantages",),
         )
 
@@ -97,6 +101,8 @@ class A2CTrainer:
         show: bool = True,
     ) -> None:
         self.config, self.policy = validated(config, A2CConfig), as_policy(model, tokenizer)
+        if config.value == "separate" and self.policy.value_model is None:
+            self.policy.separate_values()
         self.reference = self.policy.reference()
         self.optimizer = adamw(self.policy, config.learning_rate)
         self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)

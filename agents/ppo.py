@@ -3,8 +3,7 @@
 Schulman et al. 2017, with a KL penalty to the initial policy as in Ziegler et al. 2019 and Ouyang
 et al. 2022. One iteration: play `batch_size` episodes; subtract kl_coef * log(pi / pi_ref) from the
 rewards (or add it to the loss); estimate advantages; take `num_epochs` passes of `num_minibatches`
-steps on the clipped surrogate. The value function is the policy's own: a head on its last layer, or
-a network (`Policy(..., value="separate")`).
+steps on the clipped surrogate.
 """
 
 from __future__ import annotations
@@ -59,6 +58,9 @@ class PPOConfig(RolloutConfig):
     """Epsilon of the clipped ratio (Schulman et al. 2017, eq. 7)."""
     value_clip_param: float | None = 0.2
     """Epsilon of the clipped value error (None: not clipped)."""
+    value: Literal["head", "separate"] = "head"
+    """The value function: a linear head on the policy's last layer, whose gradient stops there, or
+    a network of its own that begins as a copy of the model (a Policy that has one keeps it)."""
     value_coef: float = 0.5
     """Weight of the value loss."""
     entropy_coef: float = 0.0
@@ -104,7 +106,11 @@ class PPOConfig(RolloutConfig):
             positive=("clip_param", *limits),
             non_negative=("value_coef", "entropy_coef", "kl_coef"),
             unit=("gamma", "gae_lambda"),
-            choices={"kl": ("reward", "k2", "k3"), "level": ("token", "sequence")},
+            choices={
+                "value": ("head", "separate"),
+                "kl": ("reward", "k2", "k3"),
+                "level": ("token", "sequence"),
+            },
             booleans=("whiten_rewards", "whiten_advantages"),
             optional=limits,
         )
@@ -140,6 +146,8 @@ class PPOTrainer:
         show: bool = True,
     ) -> None:
         self.config, self.policy = validated(config, PPOConfig), as_policy(model, tokenizer)
+        if config.value == "separate" and self.policy.value_model is None:
+            self.policy.separate_values()
         self.reference = self.policy.reference()
         self.optimizer = adamw(self.policy, config.learning_rate)
         self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)

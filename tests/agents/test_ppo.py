@@ -553,6 +553,7 @@ INVALID = [
     *((name, 0, "an integer of at least 1 or None") for name in ("num_envs", "max_tokens")),
     ("kl", "k1", "one of ['reward', 'k2', 'k3']"),
     ("level", "response", "one of ['token', 'sequence']"),
+    ("value", "none", "one of ['head', 'separate']"),
     *((name, 1, "True or False") for name in ("whiten_rewards", "whiten_advantages")),
     ("action_masks", "yes", "True or False"),
     ("batch_size", "a", "an integer of at least 1"),

@@ -262,6 +262,29 @@ def test_a_separate_value_network_judges_the_episodes_that_were_played() -> None
     torch.testing.assert_close(kept.returns - kept.advantages, values, atol=1e-5, rtol=0)
 
 
+def test_a_run_with_a_separate_value_network_resumes_to_the_same_weights(tmp_path) -> None:
+    settings = {"value": "separate", "num_iterations": 3, "learning_rate": 1e-2}
+    config = new_config("ppo", num_minibatches=1, checkpoint_every=2, **settings)
+    whole = PPOTrainer(config, new_policy(), show=False)
+    whole.train(words(whole))
+    assert whole.policy.value_model is not None
+
+    killed = PPOTrainer(config, new_policy(), folder=tmp_path, show=False)
+    envs = words(killed)
+    for _ in range(2):
+        killed.step(envs)
+    killed.course.save_checkpoint()
+    resumed = PPOTrainer(config, new_policy(), folder=tmp_path, show=False)
+    resumed.load_checkpoint()
+    resumed.train(envs)
+    ours, theirs = weights(resumed.policy), weights(whole.policy)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    start = weights(PPOTrainer(config, new_policy(), show=False).policy)
+    moved = {name for name in start if not torch.equal(start[name], ours[name])}
+    assert any(name.startswith("value_model.") for name in moved)
+
+
 def test_values_learn_to_be_the_mean_return() -> None:
     trainer = new_trainer(separate(), value_iterations=15, num_iterations=15, learning_rate=3e-3)
     envs = words(trainer)
