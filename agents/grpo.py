@@ -50,11 +50,15 @@ class GRPOConfig(RolloutConfig):
     learning_rate of 1e-6 to 1e-5.
     """
 
-    group_size: int = 8
+    learning_rate: float = 1e-3
+    """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
+    num_iterations: int = 400
+    """Rounds of playing and learning."""
+    group_size: int = 4
     """Responses to each problem; batch_size counts responses."""
     num_epochs: int = 1
     """Passes over an iteration's episodes."""
-    num_minibatches: int = 4
+    num_minibatches: int = 2
     """Optimizer steps per pass; a group stays together."""
     scale: Literal["group", "batch", "none"] = "group"
     """What advantages are divided by: the standard deviation of the group's returns, that of the
@@ -256,9 +260,10 @@ class GRPOTrainer:
 
     def _minibatches(self, batch: Minibatch, generator: torch.Generator) -> Iterator[Minibatch]:
         """Equally many in all processes; some may be empty."""
-        problems, group = batch.rollout.problem.unique(return_inverse=True)
+        group = _groups(batch.rollout.problem, self.config.group_size)
+        num_groups = int(group.max()) + 1 if len(group) else 0
         for _ in range(self.config.num_epochs):
-            order = torch.randperm(len(problems), generator=generator).to(group.device)
+            order = torch.randperm(num_groups, generator=generator).to(group.device)
             for part in order.tensor_split(self.config.num_minibatches):
                 yield batch.select(torch.isin(group, part).nonzero()[:, 0])
 
@@ -295,3 +300,18 @@ def _token_budget(envs: VectorEnv) -> int:
     """The most tokens that a response may have; of a foreign environment, that an episode may."""
     first = getattr(envs, "envs", [envs])[0].unwrapped
     return first.mdp.budget if hasattr(first, "mdp") else envs.single_observation_space.shape[0]
+
+
+def _groups(problem: Tensor, size: int) -> Tensor:
+    """[B] number of each row's group, of `size` rows at most that answer one problem.
+
+    A problem that was played by several groups must not put them all in one minibatch, or a step
+    would know few problems.
+    """
+    _, number, counts = problem.unique(return_inverse=True, return_counts=True)
+    order = number.argsort(stable=True)
+    place = torch.empty_like(number)  # of each row among those of its problem
+    place[order] = torch.arange(len(number), device=number.device) - (
+        (counts.cumsum(0) - counts).repeat_interleave(counts)
+    )
+    return (number * len(number) + place // size).unique(return_inverse=True)[1]

@@ -41,10 +41,8 @@ class RLOOConfig(RolloutConfig):
 
     learning_rate: float = 1e-3
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
-    num_iterations: int = 600
+    num_iterations: int = 450
     """Rounds of playing and learning, one optimizer step each."""
-    batch_size: int = 128
-    """Episodes per iteration, of all processes together."""
     group_size: int = 4
     """Responses to each problem; batch_size counts responses."""
     kl_coef: float = 0.0

@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
-from agents.grpo import GRPOConfig, GRPOTrainer, Minibatch
+from agents.grpo import GRPOConfig, GRPOTrainer, Minibatch, _groups
 from agents.models import Policy
 from agents.sampling import Sampling
 from tests.agents.learners import (
@@ -153,6 +153,15 @@ def test_minibatches_hold_whole_groups() -> None:
     assert len(steps) == 6 and sorted(map(len, groups)) == [1, 1, 1, 1, 2, 2]
     assert groups[0] | groups[1] | groups[2] == groups[3] | groups[4] | groups[5]
     assert groups[0].isdisjoint(groups[1] | groups[2])
+
+
+def test_a_problem_of_many_groups_is_spread_over_the_minibatches() -> None:
+    problem = torch.tensor([7] * 6 + [2, 2, 2] + [7] * 3 + [5, 5])
+    groups = _groups(problem, 3).tolist()
+    rows = [[i for i, g in enumerate(groups) if g == group] for group in dict.fromkeys(groups)]
+    # Of problem 7 three groups; of 5 a row has no verdict.
+    assert rows == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11], [12, 13]]
+    assert len(_groups(problem[:0], 3)) == 0
 
 
 def test_a_wrapped_environment_plays_groups_too() -> None:
