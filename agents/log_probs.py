@@ -3,7 +3,7 @@
 A model's logits of n tokens are an [n, V] tensor, the largest of all in training: in float32 a
 gigabyte for 2,000 tokens at a vocabulary of 128,000, and a softmax with its gradient holds three of
 them. Here they exist for a few tokens at a time: made, normalised in float32, and made again when
-the gradient passes.
+the gradient passes, unless there are so few that they may be kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from agents.sampling import Sampling, log_probs
 
 CHUNK_ON_CPU, CHUNK = 2**22, 2**26
 """Logits that exist at a time: few enough to be no burden, enough to keep the device busy."""
+KEPT_ON_CPU, KEPT = 2**26, 2**28
+"""Log-probabilities that may wait for the gradient, 4 bytes each: a fifth to a third less time."""
 FEWEST_ROWS = 256
 """Of a chunk: the gradient of the head's weights is read and written once per chunk."""
 
@@ -58,6 +60,12 @@ class Choices:
         step = max(FEWEST_ROWS, logits // len(self.illegal))
         return [slice(i, i + step) for i in range(0, len(self.tokens), step)]
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether all log-probabilities may exist at a time."""
+        most = KEPT_ON_CPU if self.tokens.device.type == "cpu" else KEPT
+        return len(self.tokens) * len(self.illegal) <= most
+
 
 def from_hidden(hidden: Tensor, head: nn.Linear, choices: Choices) -> tuple[Tensor, Tensor]:
     """Log-probabilities [n] of the tokens and entropies [n] in nats, both float32.
@@ -89,7 +97,7 @@ def _pick(logits: Tensor, choices: Choices) -> tuple[Tensor, Tensor]:
 
 
 class _FromHidden(torch.autograd.Function):
-    """Its backward makes the logits again, a chunk at a time."""
+    """Its backward makes the logits again, a chunk at a time, unless they may be kept."""
 
     @staticmethod
     def forward(
@@ -103,6 +111,7 @@ class _FromHidden(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         picked, entropies = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(2))
         inputs, matrix, offset = _cast(ctx.dtype, hidden, weight, bias)
+        keep, kept = choices.may_be_kept and any(ctx.needs_input_grad), []
         for rows in choices.chunks():
             part = choices.part(rows)
             every = part.log_probs(functional.linear(inputs[rows], matrix, offset))
@@ -110,22 +119,26 @@ class _FromHidden(torch.autograd.Function):
             probs = every.exp()
             # p log p is 0 where p is 0: -inf times 0 would be NaN.
             entropies[rows] = -(probs.mul_(every.clamp_(min=-1e30))).sum(1)
-        ctx.save_for_backward(hidden, weight, bias, entropies)
+            kept += [every] if keep else []
+        ctx.save_for_backward(hidden, weight, bias, entropies, *kept)
         return picked, entropies
 
     @staticmethod
     def backward(
         ctx: Any, picked_grad: Tensor | None, entropy_grad: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, entropies = ctx.saved_tensors
+        hidden, weight, bias, entropies, *kept = ctx.saved_tensors
         inputs, matrix, offset = _cast(ctx.dtype, hidden, weight, bias)
         wants = ctx.needs_input_grad
         hidden_grad = torch.empty_like(hidden) if wants[0] else None
         weight_grad = torch.zeros_like(weight) if wants[1] else None
         bias_grad = torch.zeros_like(bias) if bias is not None and wants[2] else None
-        for rows in ctx.choices.chunks():
+        for i, rows in enumerate(ctx.choices.chunks()):
             part = ctx.choices.part(rows)
-            every = part.log_probs(functional.linear(inputs[rows], matrix, offset))
+            if kept:
+                every = kept[i]
+            else:
+                every = part.log_probs(functional.linear(inputs[rows], matrix, offset))
             grad = _logits_grad(
                 every,
                 part,
@@ -152,14 +165,14 @@ def _logits_grad(
     entropy_grad: Tensor | None,
     entropies: Tensor,
 ) -> Tensor:
-    """[n, V] gradient of the logits, from log-probabilities [n, V] (overwritten) and [n, 1] others.
+    """[n, V] gradient of the logits, from log-probabilities [n, V] and [n, 1] others.
 
     d log p_a / d z_j = ([j = a] - p_j) / T and d H / d z_j = -p_j (log p_j + H) / T.
     """
     probs = every.exp()
     scale = torch.zeros_like(entropies) if picked_grad is None else -picked_grad
     if entropy_grad is not None:
-        scale = scale - entropy_grad * (every.clamp_(min=-1e30) + entropies)
+        scale = scale - entropy_grad * (every.clamp(min=-1e30) + entropies)
     grad = probs.mul_(scale)
     if picked_grad is not None:
         grad.scatter_add_(1, choices.tokens[:, None], picked_grad)

@@ -32,9 +32,10 @@ SAMPLINGS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch) -> None:
-    """Five chunks of 21 states, the last of one."""
+@pytest.fixture(autouse=True, params=[0, 2**26], ids=["made again", "kept"])
+def small_chunks(request, monkeypatch) -> None:
+    """Five chunks of 21 states, the last of one; their log-probabilities are kept or not."""
+    monkeypatch.setattr(log_probs, "KEPT_ON_CPU", request.param)
     monkeypatch.setattr(log_probs, "FEWEST_ROWS", 5)
     monkeypatch.setattr(log_probs, "CHUNK_ON_CPU", 5 * VOCAB)
 
@@ -113,6 +114,7 @@ def test_the_logits_exist_for_one_chunk_at_a_time(monkeypatch) -> None:
         return original(self, logits)
 
     monkeypatch.setattr(Choices, "log_probs", watched)
+    monkeypatch.setattr(log_probs, "KEPT_ON_CPU", 0)
     hidden, head = states_and_head()
     picked, _ = from_hidden(hidden, head, choices())
     # Nothing of the size of the logits waits for the backward pass, which makes them again.
