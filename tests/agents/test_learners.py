@@ -147,7 +147,7 @@ def test_metrics_are_those_of_the_table(algorithm: str) -> None:
 
 
 @each_learner
-def test_the_entropys_gradient_is_only_taken_if_it_has_a_weight(algorithm: str) -> None:
+def test_the_entropy_bonus_changes_a_step(algorithm: str) -> None:
     gradients = []
     for entropy_coef in (0.0, 0.5):
         trainer = new_trainer(algorithm, entropy_coef=entropy_coef)
