@@ -23,6 +23,11 @@ FORWARD_TOKENS = 8192
 grow with their length."""
 
 
+COLUMNS = 16
+"""A cache grows by so many columns, and all that it has are read, seen or not: from one slot's to
+the next's without a gap, memory is read in less than half of the time."""
+
+
 class Choice(NamedTuple):
     """What a policy chose in k states: tokens [k], their log-probabilities [k], the values [k].
 
@@ -86,7 +91,7 @@ class Generator(Protocol):
 class Network(Protocol):
     """What a `SlotDecoder` needs of a model over a cache of slots; see `agents.decoders`.
 
-    Column c of a slot's cache is its token at position c; the last column takes padding.
+    Column c of a slot's cache is its token at position c, or padding that nothing attends to.
     """
 
     def __call__(
@@ -142,11 +147,10 @@ class SlotDecoder:
         network: Callable[[nn.Module, int, int], Network] | None = None,
     ) -> None:
         _check_reach(policy.model.config.get_text_config(), capacity)
-        self.policy, self.sampling, self.capacity = policy, sampling, capacity
-        # One spare column takes the padding of shorter rows.
+        self.policy, self.sampling = policy, sampling
         model = _in_precision(policy)
         known = LlamaNetwork if is_llama(model) else HuggingFaceNetwork
-        self.network = (network or known)(model, num_slots, capacity + 1)
+        self.network = (network or known)(model, num_slots, capacity)
         self.hidden = torch.zeros(num_slots, policy.value_head.in_features, device=policy.device)
         self.logits = torch.zeros(num_slots, len(policy.illegal), device=policy.device)
 
@@ -190,15 +194,17 @@ class SlotDecoder:
 
     def _run(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
         """Run the last `counts` [k] (0 to t) of tokens [k, t] at the positions from `starts` on."""
-        length, width, device = tokens.shape[1], int((starts + counts).max()), self.policy.device
+        length, device = tokens.shape[1], self.policy.device
+        # There is at least one column more than tokens: the last takes the padding of shorter rows.
+        width = (int((starts + counts).max()) // COLUMNS + 1) * COLUMNS
         positions = columns = starts[:, None]
         if length > 1:
             places = torch.arange(length) - (length - counts)[:, None]
             positions = positions + places.clamp(min=0)
-            columns = torch.where(places < 0, self.capacity, positions)
+            columns = torch.where(places < 0, width - 1, positions)
         tokens, positions, columns = torch.stack([tokens, positions, columns]).to(device)
         slots = None if slots is None else slots.to(device)
-        seen = torch.arange(max(width, 1), device=device) <= positions[:, :, None]
+        seen = torch.arange(width, device=device) <= positions[:, :, None]
         hidden, logits = self.network(slots, tokens, positions, columns, seen)
         if slots is None:
             self.hidden, self.logits = hidden, logits

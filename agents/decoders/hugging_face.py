@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 # transformers 5.23 calls it `cache`; those from 5.17 on know the old name alone.
@@ -28,7 +29,7 @@ class HuggingFaceNetwork:
             )
         self.model = model
         num_layers = model.config.get_text_config().num_hidden_layers
-        self.cache = _SlotCache(num_layers, num_slots, capacity)
+        self.cache = _SlotCache(num_layers, num_slots)
 
     def __call__(
         self,
@@ -71,23 +72,23 @@ class HuggingFaceNetwork:
 class _SlotCache(Cache):
     """Tells its layers where the next forward writes, and how many columns it sees."""
 
-    def __init__(self, num_layers: int, num_slots: int, capacity: int) -> None:
+    def __init__(self, num_layers: int, num_slots: int) -> None:
         self.slots: Tensor | None = None  # None: all of them, in order
         self.columns: Tensor = torch.empty(0)
         self.width = 0
-        super().__init__(layers=[_SlotLayer(self, num_slots, capacity) for _ in range(num_layers)])
+        super().__init__(layers=[_SlotLayer(self, num_slots) for _ in range(num_layers)])
 
 
 class _SlotLayer(CacheLayerMixin):
     """One layer's keys and values, [slots, heads, columns, width of a head]."""
 
-    def __init__(self, cache: _SlotCache, num_slots: int, capacity: int) -> None:
+    def __init__(self, cache: _SlotCache, num_slots: int) -> None:
         super().__init__()
-        self.cache, self.num_slots, self.capacity = cache, num_slots, capacity
+        self.cache, self.num_slots = cache, num_slots
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = (
-            x.new_zeros(self.num_slots, x.shape[1], self.capacity, x.shape[3])
+            x.new_zeros(self.num_slots, x.shape[1], 0, x.shape[3])
             for x in (key_states, value_states)
         )
         self.is_initialized = True
@@ -102,6 +103,7 @@ class _SlotLayer(CacheLayerMixin):
         rows = cache.slots
         if rows is None:
             rows = torch.arange(len(self.keys), device=self.keys.device)
+        self.keys, self.values = (widened(x, cache.width) for x in (self.keys, self.values))
         for store, states in ((self.keys, key_states), (self.values, value_states)):
             write(store, states, rows, cache.columns)
         return read(self.keys, cache.slots, cache.width), read(
@@ -115,7 +117,12 @@ class _SlotLayer(CacheLayerMixin):
         return self.cache.width
 
     def get_max_length(self) -> int:
-        return self.capacity
+        return -1  # it grows
+
+
+def widened(store: Tensor, width: int) -> Tensor:
+    """The store [slots, heads, columns, d], with at least `width` columns."""
+    return functional.pad(store, (0, 0, 0, max(width - store.shape[2], 0)))
 
 
 def write(store: Tensor, states: Tensor, slots: Tensor, columns: Tensor) -> None:
