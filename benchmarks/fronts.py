@@ -9,6 +9,7 @@ One JSON line a policy, and one with the hypervolume as a share of the true fron
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -46,10 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows: list[Row] = []
     for seed in options.seeds:
-        for row in (
-            *_a_policy_each(seed, options.iterations),
-            *_one_for_all(seed, options.iterations),
-        ):
+        runs = (_a_policy_each, _one_for_all)
+        for row in itertools.chain.from_iterable(run(seed, options.iterations) for run in runs):
             rows.append({"benchmark": "fronts", "env": ENV_ID, "seed": seed, **row})
             print(json.dumps(rows[-1]), flush=True)
             if options.out is not None:
