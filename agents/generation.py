@@ -7,6 +7,7 @@ a new prompt, another a single token, a third a tool's answer, each at its own p
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -122,6 +123,17 @@ class Network(Protocol):
         """Forget all slots but these [k]; they are renumbered 0 to k - 1."""
 
 
+def _without_gradients(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `SlotDecoder` that runs in its mode."""
+
+    @functools.wraps(method)
+    def run(self: SlotDecoder, *args: Any, **kwargs: Any) -> Any:
+        with self.mode():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class SlotDecoder:
     """The engine in this process: a transformers model with a cache of slots (see `Generator`).
 
@@ -151,10 +163,14 @@ class SlotDecoder:
         model = _in_precision(policy)
         known = LlamaNetwork if is_llama(model) else HuggingFaceNetwork
         self.network = (network or known)(model, num_slots, capacity)
+        # Less is noted of each tensor in this mode, but modules that keep tensors, as FSDP's do,
+        # could not learn from them afterwards.
+        is_own = isinstance(self.network, LlamaNetwork)
+        self.mode = torch.inference_mode if is_own else torch.no_grad
         self.hidden = torch.zeros(num_slots, policy.value_head.in_features, device=policy.device)
         self.logits = torch.zeros(num_slots, len(policy.illegal), device=policy.device)
 
-    @torch.no_grad()
+    @_without_gradients
     def feed(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
         """Append tokens to slots, which then stand ready for `choose`.
 
@@ -211,7 +227,7 @@ class SlotDecoder:
         else:
             self.hidden[slots], self.logits[slots] = hidden, logits
 
-    @torch.no_grad()
+    @_without_gradients
     def choose(self, points: Tensor | None, legal: Tensor | None = None) -> Choice:
         """Choose the next token of every slot."""
         illegal = self.policy.illegal
@@ -229,12 +245,12 @@ class SlotDecoder:
     def _values(self) -> Tensor:
         return self.policy.value(self.hidden).float()
 
-    @torch.no_grad()
+    @_without_gradients
     def values(self) -> Tensor:
         """[slots] v(s) of the states in which the slots stand."""
         return self._values().cpu()
 
-    @torch.no_grad()
+    @_without_gradients
     def keep(self, slots: Tensor) -> None:
         """Forget all slots but these [k]; they are renumbered 0 to k - 1."""
         slots = slots.to(self.policy.device)

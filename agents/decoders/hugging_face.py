@@ -122,7 +122,8 @@ class _SlotLayer(CacheLayerMixin):
 
 def widened(store: Tensor, width: int) -> Tensor:
     """The store [slots, heads, columns, d], with at least `width` columns."""
-    return functional.pad(store, (0, 0, 0, max(width - store.shape[2], 0)))
+    missing = width - store.shape[2]
+    return functional.pad(store, (0, 0, 0, missing)) if missing > 0 else store
 
 
 def write(store: Tensor, states: Tensor, slots: Tensor, columns: Tensor) -> None:

@@ -1,7 +1,8 @@
 """Models of the Llama family over a cache of slots: the sums of transformers, less around them.
 
-Norms' epsilons, activations and adapters are the model's own modules'. What is done here in place of
-transformers is: projections of one input, rotary positions, the cache, attention.
+Weights, norms' epsilons, activations and adapters are read from the model's own modules. What is
+done here in place of transformers is: projections of one input, rotary positions, the cache,
+attention.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from agents.decoders.hugging_face import read, widened
 FAMILY = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 
 JOINED_BELOW = 2**20
-"""Weights under which the matrices of one input are joined into a copy: for small ones, a call takes
-longer than its sums; large ones would take memory that a copy is not worth."""
+"""Weights up to which the matrices of one input are joined into a copy: a call of small ones takes
+longer than its sums; of large ones a copy would only take memory."""
 
 
 def is_llama(model: nn.Module) -> bool:
@@ -108,22 +109,23 @@ class LlamaNetwork:
         if tokens.shape[1] > 1 or not self.layers:
             self._read_weights()
         width = seen.shape[2]
-        if width > self.keys[0].shape[2]:
-            self.keys, self.values = (
-                [widened(store, width) for store in stores] for stores in (self.keys, self.values)
-            )
         hidden = self.trunk.embed_tokens(tokens.flatten()).float()  # [k * t, D]
-        rotary = self.rotary[:, positions, None]  # cos and sin, each [k, t, 1, width of a head]
-        mask = torch.zeros(seen.shape, dtype=self.keys[0].dtype, device=seen.device)
-        mask = mask.masked_fill_(~seen, -torch.inf)[:, None]
+        cos, sin = self.rotary[:, positions, None]  # each [k, t, 1, width of a head]
+        mask = torch.where(seen, 0.0, -torch.inf).to(self.keys[0].dtype)[
+            :, None
+        ]  # [k, 1, t, width]
         rows = torch.arange(len(tokens), device=tokens.device) if slots is None else slots
         heads = torch.arange(self.num_keys, device=tokens.device)
         # Where each key goes if a store is a list of keys, [k * t * H].
-        first = (rows[:, None] * self.num_keys + heads) * self.keys[0].shape[2]
+        first = (rows[:, None] * self.num_keys + heads) * max(width, self.keys[0].shape[2])
         places = (first[:, None] + columns[:, :, None]).flatten()
         for i, (qkv, gate_up, head_norm, layer) in enumerate(self.layers):
             normed = _rms_norm(hidden, layer.input_layernorm).to(self.dtype)
-            query, *states = self._rotated(qkv(normed), rotary, head_norm, layer.self_attn)
+            query, *states = self._rotated(qkv(normed), cos, sin, head_norm, layer.self_attn)
+            self.keys[i], self.values[i] = (
+                widened(self.keys[i], width),
+                widened(self.values[i], width),
+            )
             for store, new in zip((self.keys[i], self.values[i]), states, strict=True):
                 store.view(-1, self.head_width).index_copy_(0, places, new)
             keys, values = (read(x[i], slots, width) for x in (self.keys, self.values))
@@ -136,10 +138,9 @@ class LlamaNetwork:
         return last, self.model.lm_head(last.to(self.dtype)).float()
 
     def _rotated(
-        self, qkv: Tensor, rotary: Tensor, head_norm: Tensor | None, attention: Any
+        self, qkv: Tensor, cos: Tensor, sin: Tensor, head_norm: Tensor | None, attention: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [k, t, Q, width of a head]; keys and values [k * t * H, width of a head]."""
-        cos, sin = rotary
         qkv = qkv.view(*cos.shape[:2], -1, self.head_width).float()
         num_rotated = self.num_queries + self.num_keys
         both, value = qkv[:, :, :num_rotated], qkv[:, :, num_rotated:]
