@@ -15,7 +15,7 @@ from agents.generation import Generator
 from agents.models import Policy
 from textgym.vector import TokenVectorEnv
 
-COMPACT_BELOW = 0.75
+COMPACT_BELOW = 0.85
 """Share of running slots under which the finished ones are dropped from the batch: decoding costs
 as much for a finished row as for a running one, dropping costs one copy of the cache."""
 
