@@ -159,7 +159,7 @@ class SlotDecoder:
         network: Callable[[nn.Module, int, int], Network] | None = None,
     ) -> None:
         _check_reach(policy.model.config.get_text_config(), capacity)
-        self.policy, self.sampling = policy, sampling
+        self.policy, self.sampling, self.columns = policy, sampling, 0
         model = _in_precision(policy)
         known = LlamaNetwork if is_llama(model) else HuggingFaceNetwork
         self.network = (network or known)(model, num_slots, capacity)
@@ -211,13 +211,14 @@ class SlotDecoder:
     def _run(self, slots: Tensor | None, tokens: Tensor, starts: Tensor, counts: Tensor) -> None:
         """Run the last `counts` [k] (0 to t) of tokens [k, t] at the positions from `starts` on."""
         length, device = tokens.shape[1], self.policy.device
-        # There is at least one column more than tokens: the last takes the padding of shorter rows.
         width = (int((starts + counts).max()) // COLUMNS + 1) * COLUMNS
+        # The last column, which no slot has reached, takes the padding of shorter rows.
+        self.columns = max(self.columns, width)
         positions = columns = starts[:, None]
         if length > 1:
             places = torch.arange(length) - (length - counts)[:, None]
             positions = positions + places.clamp(min=0)
-            columns = torch.where(places < 0, width - 1, positions)
+            columns = torch.where(places < 0, self.columns - 1, positions)
         tokens, positions, columns = torch.stack([tokens, positions, columns]).to(device)
         slots = None if slots is None else slots.to(device)
         seen = torch.arange(width, device=device) <= positions[:, :, None]
