@@ -147,7 +147,7 @@ class A2CTrainer:
         )
         [batch] = buffer.minibatches(1, played.generator)
         count = max(total(rollout.num_tokens), 1)
-        parts = micro_batches(batch.rollout.lengths, config)
+        parts = micro_batches(batch.rollout.lengths, config, groups=batch.rollout.problem)
         losses = (self.loss(batch.select(rows), count=count) for rows in parts)
         learned = update(self.policy, self.optimizer, losses, max_grad_norm=config.max_grad_norm)
         explained = {"explained_variance": buffer.explained_variance()}

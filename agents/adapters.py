@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,6 +77,12 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "disable_adapter") and hasattr(model, "get_base_model")
 
 
+def is_fresh(model: nn.Module) -> bool:
+    """Whether a PeftModel is still the model without its adapter, since its matrices B are 0."""
+    changes = [x for name, x in model.named_parameters() if "lora_" in name and "_B." in name]
+    return not any(bool(x.any()) for x in changes)
+
+
 def check_adapter(model: Any) -> None:
     """Raise ValueError for an adapter that is no part of the model's layers.
 
@@ -103,3 +110,30 @@ def merged(model: Any) -> Any:
     them changed by rounding, and with them the reference.
     """
     return copy.deepcopy(model).merge_and_unload()
+
+
+def merged_layers(trunk: nn.Module) -> nn.Module:
+    """The same of a model whose layers have adapters, but which is no PeftModel itself."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    trunk = copy.deepcopy(trunk)
+    for name, layer in list(trunk.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            trunk.set_submodule(name, layer.get_base_layer())
+    return trunk
+
+
+def loaded_trunk(model: Any, file: Path, adapter: Adapter | None) -> nn.Module:
+    """A model's trunk with weights from a file, and with a fresh adapter of its own, if any.
+
+    Args:
+        model: a Hugging Face causal language model without an adapter; it is not changed.
+        file: what safetensors' `save_model` wrote.
+        adapter: what to add.
+    """
+    from safetensors.torch import load_model
+
+    trunk = copy.deepcopy(model.base_model)
+    load_model(trunk, str(file))
+    return trunk if adapter is None else without_adapter(add_adapter(trunk, adapter))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import nn
@@ -46,7 +47,8 @@ class Course:
             return self.course.step(lambda: self._learn(envs))
 
     Args:
-        config: num_iterations, learning_rate, warmup_iterations and checkpoint_every are read here.
+        config: num_iterations, learning_rate, warmup_iterations, checkpoint_every and seed are read
+            here.
         model: what checkpoints hold the weights of.
         optimizer: whose learning rate is set, and whose state checkpoints hold.
         folder: where metrics, checkpoints and the learning curve go; None: nowhere.
@@ -136,7 +138,8 @@ class Course:
         start, cpu_start, tokens = time.perf_counter(), time.process_time(), self.num_tokens
         self._set_learning_rate()
         try:
-            metrics = learn()
+            with self._own_chance():
+                metrics = learn()
         except FloatingPointError as error:
             raise FloatingPointError(f"iteration {self.iteration + 1}: {error}") from None
         self.iteration += 1
@@ -151,6 +154,18 @@ class Course:
             "seconds": seconds,
             "tokens_per_second": (self.num_tokens - tokens) / seconds,
         }
+
+    @contextmanager
+    def _own_chance(self) -> Iterator[None]:
+        """Draw what torch draws from its global generators, dropout, by (seed, iteration, process).
+
+        So a resumed run needs no random state; the caller's is left as it was.
+        """
+        device = self.optimizer.param_groups[0]["params"][0].device
+        drawn = np.random.SeedSequence([self.config.seed, self.iteration, rank()])
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0] >> 1))
+            yield
 
     def _check_same_start(self) -> None:
         """Processes that add up gradients stay equal only if they begin so."""

@@ -248,7 +248,12 @@ class DPOTrainer:
 
     def load_checkpoint(self) -> None:
         """Go on where the run folder's checkpoint stands (see `Course.load_checkpoint`)."""
+        reference = self.reference
+        if self.needs_reference and reference is None:
+            reference = self.policy.reference()  # before the policy takes on what it has learned
         self.course.load_checkpoint()
+        if "reference_logps" not in self.course.state:
+            self.reference = reference
 
     # --------------------------------------------------------------- given pairs
 
@@ -308,7 +313,9 @@ class DPOTrainer:
         """Accuracy and margin of the implicit reward on pairs that are not trained on."""
         totals = torch.zeros(2, dtype=torch.float64)
         for part in self._micro_batches(held_out):
-            _, metrics = self.loss(self._pair_logps(part), count=len(held_out))
+            # The config's loss: one of the user's own may have other metrics.
+            measure = self.config.loss_function()
+            _, metrics = measure(self._pair_logps(part), count=len(held_out))
             names = ("preference_accuracy", "reward_margin")
             totals += torch.stack([metrics[name].double().cpu() for name in names])
         sum_([totals])
@@ -340,7 +347,7 @@ class DPOTrainer:
         there and not only up to the order of floating-point sums.
         """
         state, digest = self.course.state, self.data.digest()
-        if self.course.iteration and state.get("data") != digest:
+        if state.get("data", None if self.course.iteration else digest) != digest:
             raise ValueError("these are not the pairs that the run began with: its own go on")
         if "reference_logps" not in state:
             self.policy.eval()

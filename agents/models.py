@@ -20,7 +20,10 @@ from agents.adapters import (
     add_adapter,
     check_adapter,
     has_adapter,
+    is_fresh,
+    loaded_trunk,
     merged,
+    merged_layers,
     without_adapter,
 )
 from agents.batch import Rollout
@@ -281,10 +284,11 @@ class Policy(nn.Module):
     def reference(self) -> Reference:
         """The policy as it began: its log_probs stay, whatever the policy learns.
 
-        With an adapter it is the same model with the adapter switched off, without a second copy;
-        else a frozen copy.
+        With a fresh adapter it is the same model with the adapter switched off, without a second
+        copy; else a frozen copy, which keeps what the adapter has learned so far.
         """
-        return _AdapterOff(self) if has_adapter(self.model) else self.frozen_copy()
+        is_model = has_adapter(self.model) and is_fresh(self.model)
+        return _AdapterOff(self) if is_model else self.frozen_copy()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer.from_pretrained` load.
@@ -308,7 +312,10 @@ class Policy(nn.Module):
         head = {name: x.detach().contiguous() for name, x in self.value_head.state_dict().items()}
         save_file(head, folder / "value_head.safetensors")
         if self.value_model is not None:
-            save_model(self.value_model, str(folder / "value_model.safetensors"))
+            value_model = self.value_model
+            if has_adapter(self.model):
+                value_model = merged_layers(value_model)
+            save_model(value_model, str(folder / "value_model.safetensors"))
 
 
 def _scatter(values: Tensor, mask: Tensor) -> Tensor:
@@ -345,8 +352,14 @@ def as_policy(model: Policy | nn.Module, tokenizer: Tokenizer | None = None) -> 
 
     Raises:
         TypeError: if the model is no Policy and the tokenizer is missing.
+        ValueError: if the model is a Policy and the tokenizer is another one than its own.
     """
     if isinstance(model, Policy):
+        own = len(model.tokenizer)
+        if isinstance(tokenizer, Tokenizer) and len(tokenizer) != own:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens, the Policy's own {own}: leave it out"
+            )
         return model
     if tokenizer is None:
         raise TypeError(
@@ -387,7 +400,7 @@ def load_policy(
         OSError: if there is no such model; from transformers, naming what was looked for.
         ValueError: if dtype is unknown, or adapter's fields are out of range.
     """
-    from safetensors.torch import load_file, load_model
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
@@ -397,17 +410,19 @@ def load_policy(
     if device is None:
         device = "cuda" if torch.cuda.is_available() and folder != TINY else "cpu"
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).to(device)
+    saved = folder / "value_model.safetensors"
+    value_model = loaded_trunk(model, saved, adapter) if saved.is_file() else None
     if adapter is not None:
         model = add_adapter(model, adapter)
     if gradient_checkpointing:
         enable_checkpointing(without_adapter(model))
-    saved = folder / "value_model.safetensors"
-    value = "separate" if saved.is_file() else value
+        if value_model is not None:
+            enable_checkpointing(value_model)
+    value = "head" if value_model is not None else value
     policy = Policy(model, load_tokenizer(source), value=value, dtype=DTYPES[dtype])
+    policy.value_model = value_model or policy.value_model
     if (folder / "value_head.safetensors").is_file():
         policy.value_head.load_state_dict(load_file(folder / "value_head.safetensors"))
-    if saved.is_file():
-        load_model(policy.value_model, str(saved))
     return policy
 
 

@@ -262,8 +262,9 @@ class PPOTrainer:
 
     def _update(self, minibatch: Minibatch) -> dict[str, float]:
         """One optimizer step on a minibatch, in micro-batches that share one token count."""
-        count = max(total(minibatch.rollout.num_tokens), 1)  # nothing to learn costs 0, not 0 / 0
-        parts = micro_batches(minibatch.rollout.lengths, self.config)
+        rollout = minibatch.rollout
+        count = max(total(rollout.num_tokens), 1)  # nothing to learn costs 0, not 0 / 0
+        parts = micro_batches(rollout.lengths, self.config, groups=rollout.problem)
         losses = (self.loss(minibatch.select(rows), count=count) for rows in parts)
         return update(self.policy, self.optimizer, losses, max_grad_norm=self.config.max_grad_norm)
 

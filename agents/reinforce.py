@@ -134,7 +134,7 @@ class REINFORCETrainer:
             return played.metrics
         advantages, kl = self._advantages(rollout)
         count = max(total(rollout.num_tokens), 1)
-        parts = micro_batches(rollout.lengths, config)
+        parts = micro_batches(rollout.lengths, config, groups=rollout.problem)
         losses = (self.loss(rollout[rows], advantages[rows], count=count) for rows in parts)
         learned = update(self.policy, self.optimizer, losses, max_grad_norm=config.max_grad_norm)
         return {**played.metrics, "kl": kl, **learned}

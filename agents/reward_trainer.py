@@ -194,8 +194,9 @@ class RewardModelTrainer:
         return self._run(len(kept), losses, validation)
 
     def _lengths(self, firsts: Texts, seconds: Texts) -> Tensor:
+        """[N] of each pair, padding included: both are as long as the longer one."""
         return torch.tensor(
-            [len(a) + len(b) for a, b in zip(firsts.rows, seconds.rows, strict=True)]
+            [2 * max(len(a), len(b)) for a, b in zip(firsts.rows, seconds.rows, strict=True)]
         )
 
     def _tell(self, report: DataReport, firsts: Texts, seconds: Texts) -> None:

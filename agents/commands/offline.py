@@ -82,7 +82,7 @@ def _train(command: str, given: Any, trainer_class: type, train: Train) -> None:
         env = runs.env_of(run.env, policy, **settings["env_kwargs"])
         trainer = trainer_class(config, policy, folder=folder)
         if by_first((folder / FILE_NAME).exists):
-            trainer.course.load_checkpoint()
+            trainer.load_checkpoint()
         by_first(lambda: runs.go_on(folder, settings) if run.resume else None)
         if rank() == 0:
             print(f"{run.env}: into {folder}", flush=True)

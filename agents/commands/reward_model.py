@@ -117,6 +117,7 @@ def train(source: Source, config: RewardModelConfig) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             model.save(folder / runs.INITIAL)
         runs.write_json(folder / runs.CONFIG_FILE, settings)
+        (folder / runs.SUMMARY_FILE).unlink(missing_ok=True)  # not finished any more
         # Read from the run folder as a resumed run does, so that both are the same.
         model = RewardModel.load(folder / runs.INITIAL)
         if source.adapter_rank:

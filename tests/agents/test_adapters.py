@@ -84,15 +84,42 @@ def test_the_reference_is_the_model_without_the_adapter_and_stays() -> None:
 
 
 def test_the_reference_is_no_second_copy_and_leaves_the_policy_as_it_was() -> None:
-    policy = new_policy().train()
+    policy = new_policy(learned=False).train()
+    reference = policy.reference()
+    train(policy)
     before = policy(*batch()).log_probs
     trained = [name for name, x in policy.named_parameters() if x.requires_grad]
-    reference = policy.reference()
     assert vars(reference) == {"policy": policy}
     reference(*batch())
     assert policy.training and all(module.training for module in policy.modules())
     assert [name for name, x in policy.named_parameters() if x.requires_grad] == trained
     assert torch.equal(policy(*batch()).log_probs, before)
+
+
+def test_the_reference_keeps_what_an_adapter_has_learned_before() -> None:
+    """As after supervised training of one adapter, which DPO goes on with."""
+    policy = new_policy()
+    want = policy(*batch()).log_probs
+    reference = policy.reference()
+    train(policy)
+    assert torch.equal(reference(*batch()).log_probs, want)
+    assert (policy(*batch()).log_probs - want).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("adapter", [None, *KINDS])
+def test_a_value_network_with_an_adapter_is_saved_merged(tmp_path, kind, adapter) -> None:
+    """So that it can be loaded without one, or with a fresh one."""
+    policy = new_policy(kind)
+    policy.separate_values()
+    train(policy)
+    policy.save(tmp_path)
+    loaded = load_policy(tmp_path, adapter=adapter)
+    torch.testing.assert_close(
+        loaded.values(*batch()), policy.values(*batch()), atol=1e-5, rtol=1e-4
+    )
+    trained = [name for name, x in loaded.value_model.named_parameters() if x.requires_grad]
+    assert all("lora_" in name for name in trained) == (adapter is not None)
 
 
 def test_the_adapters_dropout_is_off_in_the_reference() -> None:
@@ -111,7 +138,7 @@ def test_the_samplers_log_probs_are_the_learners(adapter: Adapter) -> None:
     rollout, _ = collect(policy, envs, 8, generator=torch.Generator().manual_seed(0), seed=0)
     stats = policy(rollout.tokens, rollout.mask)
     torch.testing.assert_close(stats.log_probs, rollout.log_probs, atol=1e-5, rtol=0)
-    off = policy.reference()(rollout.tokens, rollout.mask).log_probs
+    off = Policy(tiny(), CharTokenizer())(rollout.tokens, rollout.mask).log_probs
     assert (off - rollout.log_probs).abs().max() > 0.1  # the adapter's part in them
 
 

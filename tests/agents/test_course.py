@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from agents.checkpoint import FILE_NAME
 from agents.config import TrainingConfig
@@ -122,6 +122,33 @@ def test_a_run_that_died_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert learner.course.iteration == 2 and learner.course.state == {"kl_coef": 1.5**2}
     learner.train()
     assert_equal_runs(learner, straight)
+
+
+def test_dropout_is_a_function_of_the_iteration_and_spends_nobodys_chance(tmp_path: Path) -> None:
+    drawn: dict[int, Tensor] = {}
+
+    def learner() -> Learner:
+        made = Learner(tmp_path, checkpoint_every=1)
+        learn = made.learn
+
+        def draw() -> dict[str, float]:
+            got = torch.rand(3)
+            assert torch.equal(got, drawn.setdefault(made.course.iteration, got))
+            return learn()
+
+        made.learn = draw
+        return made
+
+    first, again = learner(), learner()  # whose layers draw as well
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError):
+        first.train({4: lambda: {}["the machine is gone"]})
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        again.course.load_checkpoint()
+        again.train()
+    assert len({tuple(x.tolist()) for x in drawn.values()}) == 6  # iteration 4 was drawn twice
 
 
 def test_ctrl_c_ends_the_iteration_saves_and_stops(tmp_path: Path) -> None:

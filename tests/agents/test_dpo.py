@@ -6,6 +6,8 @@ import ast
 import dataclasses
 import json
 import math
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +179,29 @@ def test_a_run_does_not_go_on_with_other_pairs(tmp_path: Path) -> None:
         trainer.train(PAIRS[:7])
 
 
+def test_a_run_without_a_step_yet_does_not_go_on_with_other_pairs_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of the first ones' reference lie in its checkpoint."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DPOTrainer, "step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        trained(new_policy(), folder=tmp_path)
+    trainer = DPOTrainer(DPOConfig(batch_size=4), new_policy(), folder=tmp_path, show=False)
+    trainer.load_checkpoint()
+    with pytest.raises(ValueError, match="these are not the pairs that the run began with"):
+        trainer.train(PAIRS[:7])
+
+
+def test_a_loss_of_ones_own_without_metrics_is_validated_by_the_configs(tmp_path: Path) -> None:
+    def louder(pairs, *, count):
+        return -pairs.chosen.sum() / count, {}
+
+    config = DPOConfig(batch_size=4, validation_share=0.25)
+    trainer = DPOTrainer(config, new_policy(), loss=louder, folder=tmp_path, show=False)
+    trainer.train(PAIRS)
+    assert math.isfinite(read_metrics(tmp_path)[-1]["validation_margin"])
+
+
 def test_dropout_is_off_so_that_policy_and_reference_agree(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -292,6 +317,29 @@ def test_online_learning_raises_what_the_environment_rewards(tmp_path: Path) -> 
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6) and rows[-1]["kl"] > 0
     assert all(0 < row["pairs"] <= 32 for row in rows if row["success"] > 0)
     assert rows[-1]["success"] > 0.4 > 0.33 > rows[0]["success"]
+
+
+def test_an_online_run_that_goes_on_has_the_reference_that_it_began_with(tmp_path: Path) -> None:
+    def train(name: str, num_iterations: int) -> Policy:
+        policy, folder = new_policy(), tmp_path / name
+        config = DPOConfig(batch_size=32, num_iterations=4, learning_rate=1e-2)
+        trainer = DPOTrainer(config, policy, folder=folder, show=False)
+        if folder.exists():
+            trainer.load_checkpoint()
+        step = trainer.step_online
+
+        def stopped(*given) -> dict[str, float]:
+            if trainer.course.iteration + 1 == num_iterations:
+                os.kill(os.getpid(), signal.SIGINT)
+            return step(*given)
+
+        trainer.step_online = stopped
+        trainer.train_online(RLEnvironment(Letters()))
+        return policy
+
+    with pytest.raises(KeyboardInterrupt):
+        train("part", 2)
+    assert torch.equal(weights(train("part", 9)), weights(train("whole", 9)))
 
 
 def test_online_pairs_have_margin_0_at_first_under_any_sampling(tmp_path: Path) -> None:

@@ -619,3 +619,12 @@ def test_as_policy_takes_a_policy_or_a_model_with_its_tokenizer() -> None:
     assert as_policy(policy.model, CharTokenizer()).model is policy.model
     with pytest.raises(TypeError, match="tokenizer is missing: a LlamaForCausalLM needs it"):
         as_policy(policy.model)
+
+
+def test_as_policy_refuses_another_tokenizer_than_the_policys_own() -> None:
+    class Longer(CharTokenizer):
+        def __len__(self) -> int:
+            return 101
+
+    with pytest.raises(ValueError, match="the tokenizer has 101 tokens, the Policy's own 100"):
+        as_policy(new_policy(), Longer())

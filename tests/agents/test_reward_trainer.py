@@ -136,6 +136,13 @@ def test_micro_batches_change_nothing_but_memory(settings):
     assert same(trained().model, trained(**settings).model, 1e-5)
 
 
+def test_max_tokens_counts_a_pairs_padding():
+    trainer = RewardModelTrainer(RewardModelConfig(num_iterations=1), new_model(), show=False)
+    firsts, seconds = trainer.model.encode_pairs(["p"] * 2, ["a" * 9, "a"], ["b", "bbb"])
+    longest = [max(len(a), len(b)) for a, b in zip(firsts.rows, seconds.rows, strict=True)]
+    assert trainer._lengths(firsts, seconds).tolist() == [2 * length for length in longest]
+
+
 def test_runs_of_one_seed_are_equal_and_of_two_are_not():
     assert same(trained().model, trained().model)
     assert not same(trained().model, trained(seed=1).model)
