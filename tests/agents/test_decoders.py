@@ -221,3 +221,25 @@ def test_long_prompts_are_run_in_parts_that_change_nothing(
         row = torch.cat([first[slot], tokens[slot, 21 - n :]])
         want = full_forward(model, row[None])[0, -1]
         torch.testing.assert_close(says(decoder)[slot], want, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_padding_and_growth_overwrite_nothing(network: Any) -> None:
+    model = random(LlamaForCausalLM, LlamaConfig)
+    decoder = SlotDecoder(Policy(model, CharTokenizer()), 2, 60, network=network)
+    tokens, ones = tokens_of(2, 60), torch.ones(2, dtype=torch.long)
+    decoder.feed(None, tokens[:, :40], 0 * ones, 40 * ones)
+    # Slot 0 hears a token again that it has, padded; slot 1 begins anew.
+    decoder.feed(
+        None,
+        torch.stack([tokens[0, 1:4], tokens[1, :3]]),
+        torch.tensor([3, 0]),
+        torch.tensor([1, 3]),
+    )
+    for i in range(3, 20):
+        at = torch.tensor([37 + i, i])
+        decoder.feed(None, tokens[[0, 1], at][:, None], at, ones)
+    want = torch.stack(
+        [full_forward(model, tokens[:1, :57])[0, -1], full_forward(model, tokens[1:, :20])[0, -1]]
+    )
+    torch.testing.assert_close(says(decoder), want, atol=1e-4, rtol=0)
