@@ -96,13 +96,14 @@ class MultiObjectiveRewardModel(RewardModel):
 
     def as_reward_components(self) -> dict[str, LearnedReward]:
         """Name -> reward function: the `reward_components` of a MultiObjectiveRewardEnv."""
-        latest: dict[str, Any] = {"texts": None}
+        latest: dict[str, Any] = {"asked": None}
 
         def component(position: int) -> Callable[[list[str], list[str]], Tensor]:
             def scores(prompts: list[str], generated: list[str]) -> Tensor:
-                if latest["texts"] != (prompts, generated):  # else another component's question
-                    latest["values"] = self.components(prompts, generated)
-                    latest["texts"] = (prompts, generated)
+                # Else another component's question; but training in between changes the answer.
+                asked = (prompts, generated, sum(x._version for x in self.parameters()))
+                if latest["asked"] != asked:
+                    latest.update(values=self.components(prompts, generated), asked=asked)
                 return latest["values"][:, position]
 
             return scores

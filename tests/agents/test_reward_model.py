@@ -304,6 +304,15 @@ def test_components_plug_into_the_multi_objective_environment():
     assert reward == pytest.approx(model.score(["2+3="], ["5"]).item(), abs=1e-5)
 
 
+def test_reward_components_are_those_of_the_model_as_it_is_now():
+    model = new_model(MultiObjectiveRewardModel, objectives={"a": 0.7, "b": 0.3})
+    reward = model.as_reward_components()["a"]
+    before = reward(["2+3="], ["5"], ["2+3=5"])
+    with torch.no_grad():
+        model.head.weight.mul_(3.0)
+    assert reward(["2+3="], ["5"], ["2+3=5"]) == pytest.approx([3.0 * before[0]], rel=1e-5)
+
+
 def test_objectives_are_needed():
     with pytest.raises(ValueError, match="objectives is empty"):
         new_model(MultiObjectiveRewardModel, objectives={})
