@@ -30,6 +30,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "ppo": partial(on_policy.run, "ppo"),
 }
 
+RECIPE_FILE = "recipe.json"
+"""What was asked for, in the folder of all stages."""
+
 MEASURED = 512
 """Test problems on which each stage's policy is measured by the environment's own reward."""
 
@@ -76,12 +79,30 @@ def run(arguments: Sequence[str]) -> None:
     given = parse("rlhf", run.__doc__, Recipe, arguments, Recipe())
     folder = given.out or runs.new_folder(None, given.env, "rlhf", given.seed)
     kwargs = env_kwargs(given)
+    recipe = _recipe(given, folder)
     if given.env.rpartition(":")[2].startswith("TextPreference"):
         kwargs = {"form": "duel", **kwargs}  # a judge has nothing to write
     _write_chosen(given, kwargs, folder)
+    runs.write_json(folder / RECIPE_FILE, recipe)
     for stage in STAGES[given.method]:
         _run_stage(stage, given, kwargs, folder)
     _finish(given, kwargs, folder)
+
+
+def _recipe(given: Recipe, folder: Path) -> dict[str, Any]:
+    """What is asked for; UserError if what is done already was made by another recipe."""
+    recipe = {name: x for name, x in vars(given).items() if name not in ("out", "threads")}
+    recipe = json.loads(json.dumps(recipe))  # tuples are lists in the file
+    path = folder / RECIPE_FILE
+    for name, old in (runs.read_json(path) if path.is_file() else {}).items():
+        stage = "sft" if name == "policy" else name.removesuffix("_options").replace("_", "-")
+        is_open = name.endswith(("_options", "policy")) and not runs.is_run(folder / stage)
+        if recipe.get(name) != old and not is_open:
+            raise UserError(
+                f"{folder} has {name} {old}, which cannot become {recipe.get(name)} any more: "
+                "choose another --out"
+            )
+    return recipe
 
 
 def _write_chosen(given: Recipe, kwargs: dict[str, Any], folder: Path) -> Path:
