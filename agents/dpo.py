@@ -264,7 +264,7 @@ class DPOTrainer:
         self.data = tokenise_preferences(
             pairs,
             self.policy.tokenizer,
-            max_length=max_length or context_of(self.policy.model),
+            max_length=context_of(self.policy.model) if max_length is None else max_length,
             too_long=too_long,
         )
         rows, held_out = self.data.hold_out(config.validation_share, config.seed)

@@ -15,7 +15,7 @@ from torch import Tensor
 from agents.calibration import PairQuality, pair_quality
 from agents.config import TrainingConfig, check_ranges
 from agents.course import Course
-from agents.distributed import num_ranks, rank
+from agents.distributed import num_ranks, rank, total
 from agents.losses import Metrics
 from agents.optimization import adamw, micro_batches, update
 from agents.preference_data import PreferenceSource, read_preferences
@@ -280,11 +280,14 @@ class RewardModelTrainer:
         config, iteration = self.config, self.course.iteration
 
         def learn() -> dict[str, float]:
+            before = self.course.num_tokens
             rows = rows_of(num_rows, config.batch_size * iteration, config.batch_size, config.seed)
             metrics = update(
                 self.model, self.optimizer, losses(rows), max_grad_norm=config.max_grad_norm
             )
             self.course.num_episodes += len(rows)
+            # `losses` counted this process's own.
+            self.course.num_tokens = before + int(total(self.course.num_tokens - before))
             return metrics
 
         metrics = self.course.step(learn)

@@ -134,6 +134,8 @@ def policy_of(name: str, **settings: Any) -> Policy:
     path = Path(name)
     if (path / INITIAL).is_dir() and not (path / POLICY).is_dir():
         algorithm = read_json(path / CONFIG_FILE)["algorithm"]
+        if algorithm == "reward-model":
+            raise UserError(f"the run {name} is of a reward model, which is no policy")
         raise UserError(
             f"the run {name} is not over and has no {POLICY}/ yet: give {path / INITIAL} for the "
             "policy it began with, or finish it: "

@@ -141,7 +141,7 @@ class SFTTrainer:
             prompts,
             [(response,) for response in responses],
             self.policy.tokenizer,
-            max_length=max_length or context_of(self.policy.model),
+            max_length=context_of(self.policy.model) if max_length is None else max_length,
             too_long=too_long,
         )
         steps, course = -(-len(data) // self.config.batch_size), self.course

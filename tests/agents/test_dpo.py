@@ -215,6 +215,12 @@ def test_dropout_is_off_so_that_policy_and_reference_agree(tmp_path: Path) -> No
     assert read_metrics(tmp_path)[0]["reward_margin"] == 0.0
 
 
+def test_a_length_of_0_is_no_missing_limit() -> None:
+    trainer = DPOTrainer(DPOConfig(batch_size=4), new_policy(), show=False)
+    with pytest.raises(ValueError, match=r"nothing to learn from: 0 of 8 rows kept \(8 too_long\)"):
+        trainer.train(PAIRS, max_length=0)
+
+
 def test_pairs_longer_than_the_models_context_are_left_out() -> None:
     policy = new_policy()
     policy.model.config.max_position_embeddings = 8

@@ -75,3 +75,10 @@ def test_a_stage_that_has_not_begun_may_be_asked_for_otherwise(
         run(tmp_path, "--ppo-options", "kl_coeff=0.1")
     run(tmp_path, "--ppo-options", "kl_coef=0.2")
     assert asked[-1][0] == "ppo" and asked[-1][-2:] == ["--kl-coef", "0.2"]
+
+
+def test_a_run_of_a_reward_model_is_no_policy(tmp_path: Path) -> None:
+    (tmp_path / runs.INITIAL).mkdir()
+    runs.write_json(tmp_path / runs.CONFIG_FILE, {"algorithm": "reward-model"})
+    with pytest.raises(UserError, match="is of a reward model, which is no policy"):
+        runs.policy_of(str(tmp_path))
