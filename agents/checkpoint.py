@@ -1,8 +1,8 @@
 """Checkpoints that resume to the last bit: one safetensors file, replaced in one step, no pickle.
 
 A checkpoint holds the model's weights, the optimizer's state and whatever else the trainer hands
-over: counters, coefficients, the states of its random generators. Tensors are the file's tensors;
-all the rest is JSON in its header. It is for going on with a run; to use or share the policy,
+over: counters, coefficients, states. Tensors are the file's tensors; all the rest is JSON in its
+header. It is for going on with a run; to use or share the policy,
 `save_pretrained` is the better format.
 """
 
@@ -86,29 +86,6 @@ def load_checkpoint(
     slots = {int(index): slot for index, slot in saved["state"].items()}
     optimizer.load_state_dict({"state": slots, "param_groups": saved["param_groups"]})
     return _decode(header["state"], tensors)
-
-
-def capture_random_state(generators: Mapping[str, torch.Generator]) -> dict[str, Any]:
-    """The states of these generators, and of torch's global ones: dropout draws from those."""
-    return {
-        "generators": {name: generator.get_state() for name, generator in generators.items()},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-    }
-
-
-def restore_random_state(
-    state: Mapping[str, Any], generators: Mapping[str, torch.Generator]
-) -> None:
-    """Put back what `capture_random_state` gave, into generators of the same names."""
-    saved, given = sorted(state["generators"]), sorted(generators)
-    if saved != given:
-        raise ValueError(f"the saved generators are {saved}, the given ones {given}")
-    for name, generator in generators.items():
-        generator.set_state(state["generators"][name])
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 class _Tensors:

@@ -194,6 +194,13 @@ def task_of(
     return env_id, env_kwargs
 
 
+def has_masks(policy: str) -> bool:
+    """Whether a policy is a run's that drew its tokens under action masks."""
+    folder = Path(policy)
+    config = read_json(folder / CONFIG_FILE) if is_run(folder) else {}
+    return bool(config.get("config", {}).get("action_masks", False))
+
+
 def difficulty_of(env: TokenVectorEnv) -> str | None:
     """The name of the level that is played, or "adaptive"; None if the task has only one."""
     names = env.mdp.task.difficulties

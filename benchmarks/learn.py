@@ -53,8 +53,8 @@ class Arena(NamedTuple):
 
 TASKS = {
     "math": Arena("TextMath-v0", None, 45.0),
-    "concise": Arena("TextConcise-v0", "four", 45.0),
-    "taste": Arena("TextTaste-v0", None, 20.0),
+    "concise": Arena("TextConcise-v0", "four", 30.0),
+    "taste": Arena("TextTaste-v0", None, 15.0),
 }
 NUM_PROBLEMS = 512
 NUM_POINTS = 40

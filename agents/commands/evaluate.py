@@ -74,6 +74,7 @@ def run(arguments: Sequence[str]) -> None:
             num_episodes=given.episodes,
             greedy=given.greedy,
             seed=given.seed,
+            action_masks=engine is None and runs.has_masks(given.policy),
             engine=engine,
         )
     success, level = float(episodes.success.mean()), runs.difficulty_of(env)

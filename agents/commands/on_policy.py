@@ -83,9 +83,7 @@ def train(algorithm: str, run: Run, model: Model, config: Any) -> None:
     settings = {"algorithm": algorithm, **run.settings(), "model": dataclasses.asdict(model)}
     settings["config"] = dataclasses.asdict(config)
     folder = by_first(
-        lambda: (
-            run.out if run.resume else runs.new_folder(run.out, run.env, algorithm, config.seed)
-        )
+        lambda: run.out if run.resume else runs.new_folder(run.out, run.env, algorithm, config.seed)
     )
     with runs.interruptible(algorithm, folder):
         by_first(lambda: None if run.resume else runs.start(folder, settings))

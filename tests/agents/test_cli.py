@@ -191,6 +191,22 @@ def test_a_run_that_was_ended_and_resumed_equals_an_uninterrupted_one(
     assert results(run) == results(inside / "full")
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_run_is_measured_under_masks_if_it_was_trained_so(inside, finished, monkeypatch, masked):
+    from agents import rollout
+
+    shutil.copytree("full", f"masks-{masked}")
+    config = json.loads(Path("full/config.json").read_text())
+    config["config"]["action_masks"] = masked
+    Path(f"masks-{masked}/config.json").write_text(json.dumps(config))
+    seen, evaluate = [], rollout.evaluate
+    monkeypatch.setattr(
+        rollout, "evaluate", lambda *args, **how: seen.append(how) or evaluate(*args, **how)
+    )
+    assert cli.main(["evaluate", "--policy", f"masks-{masked}", "--episodes", "4"]) == 0
+    assert [how["action_masks"] for how in seen] == [masked]
+
+
 def test_settings_of_ppo_may_change_on_the_way(inside, finished, capsys):
     shutil.copytree("full", "longer")
     arguments = ["--resume", "--out", "longer", "--num-iterations", "21"]
