@@ -31,9 +31,9 @@ from agents.ppo import PPOConfig, PPOTrainer
 from agents.reward_model import RewardModel
 from benchmarks.taste import ENV_ID, Clock, measure, reward_model, sampled_pairs, supervised
 
-BETAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-KL_COEFS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-STEPS, LONG = 60, 400
+BETAS = (0.05, 0.2, 0.5, 2.0)
+KL_COEFS = (0.02, 0.1, 0.3, 1.0)
+STEPS, LONG = 60, 300
 """Iterations of PPO: with a penalty, and until over-optimisation shows."""
 
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ def overoptimise(seed: int) -> Iterator[Row]:
     policy, clock = supervised(seed), Clock()
     trainer, envs = _trainer(seed, policy, judge, kl_coef=0.0, num_iterations=LONG)
     for iteration in range(LONG + 1):
-        if iteration % 10 == 0:
+        if iteration % 15 == 0:
             learned = _learned(policy, judge)
             yield {
                 "iteration": iteration,
