@@ -29,10 +29,10 @@ class CustomLoss(ABC):
     """A loss of one's own: a subclass says what it is in `compute_loss`.
 
     Example:
-        >>> class Brevity(CustomLoss):
+        >>> class Imitation(CustomLoss):
         ...     def compute_loss(self, predictions, targets=None, *, count=None):
-        ...         return predictions.chosen_lengths.sum() / count
-        >>> DPOTrainer(DPOConfig(), policy, loss=Brevity())  # doctest: +SKIP
+        ...         return -predictions.chosen.sum() / count
+        >>> DPOTrainer(DPOConfig(), policy, loss=Imitation())  # doctest: +SKIP
     """
 
     @abstractmethod

@@ -145,7 +145,9 @@ def policy_of(name: str, **settings: Any) -> Policy:
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
         # transformers would take it for a name on the hub and ask there for a minute.
         raise UserError(f"there is no policy or run folder {name}")
-    with user_errors(OSError, ValueError, TypeError, prefix=f"policy {name}: "):
+    # torch asserts that it knows the device, and raises a RuntimeError where there is none such.
+    kinds = (OSError, ValueError, TypeError, AssertionError, RuntimeError)
+    with user_errors(*kinds, prefix=f"policy {name}: "):
         return load_policy(name, **settings)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents import runs
 from agents.commands.arguments import Model, Run, check_unchanged, parse
 from agents.commands.on_policy import show
+from agents.runs import UserError
 
 Train = Callable[[Any, Any, Any], object]
 """(trainer, data, environment) -> whatever: one call of the trainer."""
@@ -87,8 +89,14 @@ def _train(command: str, given: Any, trainer_class: type, train: Train) -> None:
         if rank() == 0:
             print(f"{run.env}: into {folder}", flush=True)
         kinds = (ValueError, TypeError, OSError, ImportError)
-        with runs.user_errors(*kinds, prefix=f"{run.env}: "):
-            train(trainer, given.data, env)
+        try:
+            with runs.user_errors(*kinds, prefix=f"{run.env}: "):
+                train(trainer, given.data, env)
+        except UserError:
+            if not run.resume and not trainer.course.iteration:
+                # The data are at fault: the mended command shall find no run that has them.
+                by_first(lambda: shutil.rmtree(folder))
+            raise
         summary = by_first(lambda: runs.finish(folder, trainer))
     if rank() == 0:
         show(summary, folder)

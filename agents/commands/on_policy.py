@@ -128,7 +128,9 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         ("success, greedy", "greedy"),
         ("return, sampled", "return"),
     ):
-        table.add_row(row, *(f"{summary[f'{key}_{name}']:.3f}" for name in ("before", "after")))
+        values = [summary[f"{key}_{name}"] for name in ("before", "after")]
+        if key == "return" or all(0 <= value <= 1 for value in values):  # else it is no share
+            table.add_row(row, *(f"{value:.3f}" for value in values))
     where = ", ".join(filter(None, [env_id, level]))
     print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
     Console().print(table)

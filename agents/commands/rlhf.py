@@ -82,11 +82,32 @@ def run(arguments: Sequence[str]) -> None:
     recipe = _recipe(given, folder)
     if given.env.rpartition(":")[2].startswith("TextPreference"):
         kwargs = {"form": "duel", **kwargs}  # a judge has nothing to write
+    if given.method == "reward-model":
+        _check_reward_fn(given, kwargs)
     _write_chosen(given, kwargs, folder)
     runs.write_json(folder / RECIPE_FILE, recipe)
-    for stage in STAGES[given.method]:
-        _run_stage(stage, given, kwargs, folder)
+    try:
+        for stage in STAGES[given.method]:
+            _run_stage(stage, given, kwargs, folder)
+    except KeyboardInterrupt:
+        again = shlex.join(
+            ["rlhf", *arguments] if given.out else ["rlhf", *arguments, "--out", str(folder)]
+        )
+        raise KeyboardInterrupt(f"Stopped. Go on with: python -m agents {again}") from None
     _finish(given, kwargs, folder)
+
+
+def _check_reward_fn(given: Recipe, kwargs: dict[str, Any]) -> None:
+    """Refuse an environment now whose reward cannot be learned, rather than after two stages."""
+    policy = runs.policy_of(given.policy)
+    runs.env_of(given.env, policy, **kwargs)
+    try:
+        runs.env_of(given.env, policy, **kwargs, reward_fn="distinct")
+    except UserError as error:
+        raise UserError(
+            f"{given.env} takes no reward_fn, so a learned reward cannot be played for in it: "
+            "use --method dpo, or TextTaste-v0, TextPreference-v0, or TextGeneration-v0"
+        ) from error
 
 
 def _recipe(given: Recipe, folder: Path) -> dict[str, Any]:
