@@ -1,7 +1,12 @@
 """What holds for every test."""
 
+import signal
+
 import torch
 
-torch.set_num_threads(
-    1
-)  # for tensors as small as the tests' a second thread costs more than it gives
+# For tensors as small as the tests' a second thread costs more than it gives.
+torch.set_num_threads(1)
+
+# A shell's background job ignores Ctrl-C; tests that send it are to find Python's own way.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
