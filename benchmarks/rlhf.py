@@ -215,6 +215,7 @@ def _plot_frontier(rows: list[Row], path: Path) -> None:
             for x in dict.fromkeys(row["strength"] for row in own)
         ]
         axes.plot(*zip(*sorted(means), strict=True), "o-", color=f"C{color}", label=name)
+    axes.set_xscale("symlog", linthresh=1.0)
     axes.legend()
     figure.savefig(path, dpi=120)
 
