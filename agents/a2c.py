@@ -7,7 +7,6 @@ and entropy bonus together. The episodes are used once, so there is no ratio and
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,10 @@ from agents.buffer import Minibatch, PPOBuffer
 from agents.config import RolloutConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import total
-from agents.losses import entropy_loss, kl_estimate, policy_gradient_loss, value_loss
+from agents.losses import entropy_loss, policy_gradient_loss, value_loss
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
-from agents.play import play, reference_kl, slots
+from agents.play import penalised, play, reference_kl, slots
 from textgym.tokenizer import Tokenizer
 
 
@@ -161,8 +160,7 @@ class A2CTrainer:
         needed = config.kl_coef > 0
         log_probs, kl = reference_kl(self.reference, rollout, config, needed=needed)
         if log_probs is not None:
-            k1 = kl_estimate(rollout.log_probs, log_probs, kind="k1") * rollout.mask
-            rollout = dataclasses.replace(rollout, rewards=rollout.rewards - config.kl_coef * k1)
+            rollout = penalised(rollout, log_probs, config.kl_coef)
         return rollout, kl
 
     def loss(self, batch: Minibatch, *, count: float) -> tuple[Tensor, dict[str, Tensor]]:

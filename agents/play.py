@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from dataclasses import dataclass
@@ -134,6 +135,16 @@ def play(
             _agree(curriculum, before, episodes)
         metrics["level"] = curriculum.level
     return Played(rollout, metrics, generator)
+
+
+def penalised(rollout: Rollout, reference_log_probs: Tensor, kl_coef: float) -> Rollout:
+    """The rollout with kl_coef * (log pi_old - log pi_ref) subtracted from its rewards.
+
+    k1: in the reward its gradient is right. The others' variance explodes far away. Ouyang et al.
+    2022, eq. 2.
+    """
+    k1 = kl_estimate(rollout.log_probs, reference_log_probs, kind="k1") * rollout.mask
+    return dataclasses.replace(rollout, rewards=rollout.rewards - kl_coef * k1)
 
 
 @torch.no_grad()

@@ -29,13 +29,12 @@ from agents.losses import (
     MAX_LOG_RATIO,
     clipped_surrogate_loss,
     entropy_loss,
-    kl_estimate,
     kl_loss,
     value_loss,
 )
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
-from agents.play import log_probs_of, play, reference_kl, slots
+from agents.play import log_probs_of, penalised, play, reference_kl, slots
 from textgym.tokenizer import Tokenizer
 
 KL_GAIN, KL_COEF_FLOOR = 0.1, 1e-4
@@ -203,9 +202,7 @@ class PPOTrainer:
         needed = self.kl_coef > 0 or config.kl_target is not None
         reference, kl = reference_kl(self.reference, rollout, config, needed=needed)
         if needed and config.kl == "reward":
-            # k1: in the reward its gradient is right. The others' variance explodes far away.
-            k1 = kl_estimate(rollout.log_probs, reference, kind="k1") * rollout.mask
-            rollout = dataclasses.replace(rollout, rewards=rollout.rewards - self.kl_coef * k1)
+            rollout = penalised(rollout, reference, self.kl_coef)
         buffer = PPOBuffer(pad_token=self.policy.pad)
         buffer.store(rollout, reference)
         buffer.finish(

@@ -25,10 +25,10 @@ from agents.batch import Rollout
 from agents.config import RolloutConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import summed, total
-from agents.losses import entropy_loss, kl_estimate, policy_gradient_loss
+from agents.losses import entropy_loss, policy_gradient_loss
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
-from agents.play import play, reference_kl, slots
+from agents.play import penalised, play, reference_kl, slots
 from textgym.tokenizer import Tokenizer
 
 
@@ -141,13 +141,12 @@ class REINFORCETrainer:
 
     def _advantages(self, rollout: Rollout) -> tuple[Tensor, float]:
         """Advantages [B, L] and the KL to the reference."""
-        config, mask, rewards = self.config, rollout.mask, rollout.rewards
+        config, mask = self.config, rollout.mask
         log_probs, kl = reference_kl(self.reference, rollout, config, needed=config.kl_coef > 0)
         if log_probs is not None:
-            k1 = kl_estimate(rollout.log_probs, log_probs, kind="k1") * mask
-            rewards = rewards - config.kl_coef * k1
+            rollout = penalised(rollout, log_probs, config.kl_coef)
         nothing = torch.zeros_like(rollout.bootstrap)
-        returns = discounted_returns(rewards, mask, gamma=config.gamma, bootstrap=nothing)
+        returns = discounted_returns(rollout.rewards, mask, gamma=config.gamma, bootstrap=nothing)
         advantages = batch_relative(returns, mask, add=summed)
         if config.whiten_advantages:
             advantages = whiten(advantages, mask, add=summed)

@@ -16,49 +16,27 @@ from agents import play as play_module
 from agents.batch import Rollout
 from agents.buffer import Minibatch, PPOBuffer
 from agents.checkpoint import load_checkpoint
-from agents.metrics import METRICS, TIMING, read_metrics
+from agents.metrics import METRICS, read_metrics
 from agents.models import Policy, new_tiny_model
 from agents.ppo import PPOConfig, PPOTrainer
 from agents.rollout import as_vector_env, collect
 from agents.sampling import Sampling
-from textgym import CharTokenizer, Problem, RLEnvironment, Task, TokenMDP, TokenVectorEnv
+from tests.agents.learners import (
+    BATCH_SIZE,
+    LEGAL,
+    WORDS,
+    assert_same_weights,
+    move,
+    new_policy,
+    seeded,
+    weights,
+    without_timing,
+)
+from textgym import CharTokenizer, RLEnvironment, TokenVectorEnv
 
 torch.set_num_threads(1)  # for tensors this small a second thread costs more than it gives
 
-BATCH_SIZE = 12
 COLD = Sampling(temperature=0.8)
-LEGAL = [token for token in range(100) if token not in (0, 1, 3)]
-
-
-class Words(Task):
-    """A response ends with one of many characters, so lengths differ; letters are rewarded."""
-
-    stop_strings = tuple("aeiou0123456789 .,!?")
-    max_response_tokens = 9
-
-    def sample(self, rng):
-        return Problem(prompt="x" * int(rng.integers(1, 5)) + f"{rng.integers(10**6)}")
-
-    def grade(self, problem, response):
-        return {"correct": sum(map(str.isalpha, response)) / max(len(response), 1)}
-
-
-WORDS = TokenMDP(Words())
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def new_policy() -> Policy:
-    """A tiny policy with weights that count, and values other than 0."""
-    policy = Policy(new_tiny_model(0, hidden_size=32, num_layers=2), CharTokenizer())
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(5.0)
-        policy.value_head.weight.normal_(std=0.1, generator=seeded(1))
-    return policy
 
 
 def new_trainer(
@@ -72,20 +50,6 @@ def new_trainer(
 
 def words(num_envs: int = BATCH_SIZE) -> TokenVectorEnv:
     return as_vector_env(RLEnvironment(WORDS), num_envs)
-
-
-def weights(policy: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-
-
-def assert_same_weights(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
-    assert left.keys() == right.keys()
-    for name, tensor in left.items():
-        assert torch.equal(tensor, right[name]), name
-
-
-def without_timing(rows: list[dict]) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in rows]
 
 
 def played(trainer: PPOTrainer) -> Minibatch:
@@ -103,14 +67,6 @@ def played(trainer: PPOTrainer) -> Minibatch:
 def with_fields(minibatch: Minibatch, **fields: Tensor) -> Minibatch:
     """The minibatch with other fields of its rollout."""
     return minibatch._replace(rollout=dataclasses.replace(minibatch.rollout, **fields))
-
-
-def move(policy: Policy, distance: float) -> None:
-    """Make the policy another one."""
-    with torch.no_grad():
-        for number, parameter in enumerate(policy.model.parameters()):
-            noise = torch.randn(parameter.shape, generator=seeded(number))
-            parameter.add_(distance * noise)
 
 
 # ------------------------------------------------------------------- loss and gradient
