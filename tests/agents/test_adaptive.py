@@ -17,7 +17,8 @@ from agents.ppo import PPOTrainer
 from agents.rollout import evaluate
 from agents.sft import SFTConfig, SFTTrainer
 from agents.warm_up import warm_up
-from tests.agents.test_ppo import new_policy, new_trainer, weights
+from tests.agents.learners import new_policy, weights
+from tests.agents.test_ppo import new_trainer
 from tests.textgym import sample_tasks  # noqa: F401
 from textgym import Curriculum, Problem, RLEnvironment, Task, TokenVectorEnv, register_task
 

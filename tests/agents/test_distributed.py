@@ -26,7 +26,7 @@ from agents.optimization import update
 from agents.play import slots
 from agents.ppo import PPOConfig, PPOTrainer
 from agents.sft import SFTConfig, SFTTrainer
-from tests.agents.test_ppo import Words, assert_same_weights, new_policy, weights
+from tests.agents.learners import Words, assert_same_weights, new_policy, seeded, weights
 from tests.agents.test_verifier_errors import Broken
 from textgym import CharTokenizer, Problem, RLEnvironment, Task
 
@@ -65,10 +65,6 @@ def _join(work: Work, folder: Path, rank: int, num_ranks: int) -> None:
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=num_ranks)
     torch.save(work(folder), folder / f"{rank}.pt")
     ours.stop()
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # ------------------------------------------------------------------- numbers and decisions

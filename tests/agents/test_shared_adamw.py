@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from agents.optimization import adamw
 from agents.shared_adamw import SharedAdamW
-from tests.agents.test_distributed import seeded, together
+from tests.agents.learners import seeded
+from tests.agents.test_distributed import together
 
 
 def network() -> nn.Module:

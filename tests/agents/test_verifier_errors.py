@@ -16,7 +16,8 @@ from agents.losses import clipped_surrogate_loss, entropy_loss, value_loss
 from agents.metrics import read_metrics
 from agents.ppo import PPOTrainer
 from agents.rollout import Episodes, NoVerdictError, as_vector_env, collect, evaluate
-from tests.agents.test_ppo import Words, new_policy, new_trainer, seeded, weights
+from tests.agents.learners import Words, new_policy, seeded, weights
+from tests.agents.test_ppo import new_trainer
 from textgym import Grade, RLEnvironment
 
 torch.set_num_threads(1)
