@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from agents.sampling import Sampling
 
@@ -20,12 +21,14 @@ Config = TypeVar("Config", bound="TrainingConfig")
 class TrainingConfig:
     """What every learner reads; its own config adds fields and gives other defaults."""
 
+    optional: ClassVar[tuple[str, ...]] = ("max_tokens",)  # of the fields here, what may be None
+
     learning_rate: float = 5e-4
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
     num_iterations: int = 300
     """Rounds of the algorithm."""
     batch_size: int = 256
-    """Rows per iteration, of all processes together."""
+    """Rows (episodes, responses, pairs) per iteration, of all processes together."""
     gradient_accumulation_steps: int = 1
     """Micro-batches per optimizer step; changes memory, not results."""
     max_tokens: int | None = None
@@ -33,7 +36,7 @@ class TrainingConfig:
     max_grad_norm: float = 1.0
     """The gradient's norm is cut to this."""
     warmup_iterations: int = 5
-    """Iterations over which the rate rises."""
+    """Iterations over which the learning rate rises."""
     checkpoint_every: int = 25
     """Iterations between two checkpoints (0: only at the end)."""
     seed: int = 0
@@ -52,8 +55,13 @@ class TrainingConfig:
             self,
             integers=integers,
             positive=("learning_rate", "max_grad_norm"),
-            optional=("max_tokens",),
+            optional=self.optional,
         )
+
+    def lasting(self, num_iterations: int) -> Self:
+        """The same config, but where its num_iterations is None, with this many."""
+        own = self.num_iterations
+        return dataclasses.replace(self, num_iterations=num_iterations if own is None else own)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -9,7 +9,6 @@ online AI feedback").
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from agents.config import RolloutConfig, check_ranges
+from agents.config import RolloutConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import num_ranks, rank, sum_, total
 from agents.losses import Metrics
@@ -59,26 +58,31 @@ LossName = Literal["sigmoid", "robust", "ipo", "hinge", "sigmoid_norm", "simpo",
 NEEDS_NO_REFERENCE = ("simpo", "orpo")
 SMOOTHED = ("sigmoid", "robust", "sigmoid_norm")
 
+ROUNDS_ONLINE = 50
+"""Iterations of `train_online`, where the config does not say."""
+
 
 @dataclass
 class DPOConfig(RolloutConfig):
     """What DPOTrainer reads.
 
     The defaults suit the embedded tiny policy; a model of a billion parameters wants a
-    learning_rate of 5e-7 to 5e-6. num_iterations, num_envs, sampling and action_masks are of
-    `train_online`; the length of a training on given pairs is num_epochs.
+    learning_rate of 5e-7 to 5e-6. num_envs, sampling and action_masks are of `train_online`.
     """
 
+    optional: ClassVar[tuple[str, ...]] = ("max_tokens", "num_iterations")
     group_size: ClassVar[int] = 2  # responses to a prompt that are played online
 
     learning_rate: float = 1e-3
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
-    num_iterations: int = 50
-    """Online: rounds of playing and learning."""
+    num_iterations: int | None = None
+    """Optimizer steps on given pairs, or online rounds of playing and learning (None: num_epochs
+    passes over the pairs, online 50 rounds)."""
     batch_size: int = 64
     """Pairs per optimizer step, at most; online: episodes per iteration, half as many pairs."""
     num_epochs: int = 1
-    """Passes over the pairs; online: over an iteration's pairs, one optimizer step each."""
+    """Passes over the pairs, not read where num_iterations is given; online: over an iteration's
+    pairs, one optimizer step each."""
     beta: float = 0.1
     """Weight of staying close to the reference (Rafailov et al. 2023, eq. 3); orpo: lambda."""
     loss: LossName = "sigmoid"
@@ -165,15 +169,15 @@ class DPOTrainer:
         folder: str | Path | None = None,
         show: bool = True,
     ) -> None:
-        config.validate()
-        self.config, self.policy = config, as_policy(model, tokenizer)
+        self.config, self.policy = validated(config, DPOConfig), as_policy(model, tokenizer)
         self.loss = config.loss_function() if loss is None else loss
         self.needs_reference = loss is not None or config.loss not in NEEDS_NO_REFERENCE
         self.reference: Reference | None = None
         if self.needs_reference and not config.precompute_reference:
             self.reference = self.policy.reference()
         self.optimizer = adamw(self.policy, config.learning_rate)
-        self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
+        lasting = config.lasting(ROUNDS_ONLINE)
+        self.course = Course(lasting, self.policy, self.optimizer, folder=folder, show=show)
         self.data: TextData | None = None
 
     def train_on_preferences(
@@ -269,7 +273,7 @@ class DPOTrainer:
         )
         rows, held_out = self.data.hold_out(config.validation_share, config.seed)
         steps = -(-len(rows) // config.batch_size)  # per epoch
-        self.course.config = dataclasses.replace(config, num_iterations=config.num_epochs * steps)
+        self.course.config = config.lasting(config.num_epochs * steps)
         if self.needs_reference and self.reference is None:
             first_epoch = [self._batch(rows, steps, number) for number in range(steps)]
             self._prepare_reference([*first_epoch, held_out])

@@ -50,7 +50,7 @@ METRICS: dict[str, str] = {
     "chosen_reward": "r of the chosen response: β log(π / π_ref) unless the loss says otherwise",
     "rejected_reward": "the same of the rejected response",
     "reward_margin": "r(chosen) - r(rejected)",
-    "preference_accuracy": "[r(chosen) > r(rejected)]",
+    "preference_accuracy": "[r(chosen) > r(rejected)], half of one where they are equal",
     "chosen_logp": "log π of the whole chosen response, in nats",
     "rejected_logp": "the same of the rejected response",
     "validation_accuracy": "preference_accuracy of the pairs held out",

@@ -10,8 +10,8 @@ reward. All losses but `kto_loss` take `PairLogps` and share one argument and on
 
 Each returns (loss, metrics), the metrics being those of `agents.metrics.METRICS`: `preference_loss`
 = the loss; `chosen_reward` and `rejected_reward`, the implicit rewards by which this loss compares;
-`reward_margin`, their difference; `preference_accuracy` = [chosen_reward > rejected_reward], so a
-tie is no success; `chosen_logp` and `rejected_logp` = log π of the whole responses.
+`reward_margin`, their difference; `preference_accuracy` = [chosen_reward > rejected_reward], half
+of one for a tie; `chosen_logp` and `rejected_logp` = log π of the whole responses.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def kto_loss(
     Returns:
         The loss, and `preference_loss` = the loss; `reward_margin` = twice the mean of ±r, the
         difference of mean rewards where there are as many of both kinds; `preference_accuracy` =
-        [±(r - β z) > 0].
+        [±(r - β z) > 0], half of one at 0.
     """
     _same_shape(logps, reference_logps=reference_logps, is_desirable=is_desirable)
     rewards = beta * (logps - reference_logps)
@@ -174,7 +174,7 @@ def kto_loss(
     metrics = {
         "preference_loss": loss,
         "reward_margin": _mean(2 * sign * rewards, count),
-        "preference_accuracy": _mean((gains > 0).to(gains.dtype), count),
+        "preference_accuracy": _mean(agreement(gains), count),
     }
     return loss, {name: value.detach() for name, value in metrics.items()}
 
@@ -236,11 +236,16 @@ def _result(
         "chosen_reward": _mean(chosen, count),
         "rejected_reward": _mean(rejected, count),
         "reward_margin": _mean(chosen - rejected, count),
-        "preference_accuracy": _mean((chosen > rejected).to(chosen.dtype), count),
+        "preference_accuracy": _mean(agreement(chosen - rejected), count),
         "chosen_logp": _mean(pairs.chosen, count),
         "rejected_logp": _mean(pairs.rejected, count),
     }
     return loss, {name: value.detach() for name, value in metrics.items()}
+
+
+def agreement(gaps: Tensor) -> Tensor:
+    """[gap > 0], half of one where it is 0: who cannot tell is right every other time."""
+    return gaps.detach().heaviside(gaps.new_tensor(0.5))
 
 
 def _check(pairs: PairLogps) -> None:

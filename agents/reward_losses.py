@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.losses import Metrics
+from agents.preference_losses import agreement
 
 Count = float | Tensor | None
 
@@ -80,10 +81,9 @@ def bradley_terry_loss(
         losses = losses + centering_coef * (chosen + rejected).square()
     loss = losses.sum() / count
     with torch.no_grad():
-        right = (gaps > 0).to(gaps.dtype) + 0.5 * (gaps == 0)
         metrics = {
             "reward_loss": loss.detach(),
-            "preference_accuracy": right.masked_fill(~decided, 0.0).sum() / count,
+            "preference_accuracy": agreement(gaps).masked_fill(~decided, 0.0).sum() / count,
             "reward_margin": gaps.masked_fill(~decided, 0.0).sum() / count,
             "reward_mean": (chosen + rejected).sum() / (2.0 * count),
         }

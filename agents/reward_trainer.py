@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from agents.calibration import PairQuality, pair_quality
-from agents.config import TrainingConfig, check_ranges
+from agents.config import TrainingConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import num_ranks, rank, total
 from agents.losses import Metrics
@@ -101,8 +101,7 @@ class RewardModelTrainer:
         folder: str | Path | None = None,
         show: bool = True,
     ) -> None:
-        config.validate()
-        self.config = config
+        self.config = validated(config, RewardModelConfig)
         self.model = RewardModel("tiny", seed=config.seed) if model is None else model
         self.optimizer = adamw(self.model, config.learning_rate, weight_decay=config.weight_decay)
         self.course = Course(config, self.model, self.optimizer, folder=folder, show=show)

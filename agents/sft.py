@@ -7,12 +7,12 @@ starting point.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from agents.config import TrainingConfig, check_ranges
+from agents.config import TrainingConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import num_ranks, rank
 from agents.losses import Metrics, policy_gradient_loss
@@ -46,16 +46,22 @@ LAYOUTS = (
 """Columns of files that can be imitated."""
 
 
+STEPS_ON_TASK = 4000
+"""Optimizer steps on a task, where the config does not say."""
+
+
 @dataclass
 class SFTConfig(TrainingConfig):
     """What SFTTrainer reads."""
 
+    optional: ClassVar[tuple[str, ...]] = ("max_tokens", "num_iterations")
+
     learning_rate: float = 2e-3
     """Peak of AdamW's rate: linear rise, then linear fall to a tenth."""
-    num_iterations: int = 4000
-    """On a task: optimizer steps after which it stops in any case."""
+    num_iterations: int | None = None
+    """Optimizer steps at most (None: on a task 4000, on texts num_epochs passes)."""
     num_epochs: int = 3
-    """On texts: passes over them."""
+    """On texts: passes over them; not read where num_iterations is given."""
     batch_size: int = 128
     """Responses per step."""
     warmup_iterations: int = 50
@@ -110,10 +116,10 @@ class SFTTrainer:
         folder: str | Path | None = None,
         show: bool = True,
     ) -> None:
-        config.validate()
-        self.config, self.policy = config, as_policy(model, tokenizer)
+        self.config, self.policy = validated(config, SFTConfig), as_policy(model, tokenizer)
         self.optimizer = adamw(self.policy.model, config.learning_rate, weight_decay=WEIGHT_DECAY)
-        self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
+        lasting = config.lasting(STEPS_ON_TASK)
+        self.course = Course(lasting, self.policy, self.optimizer, folder=folder, show=show)
         self.data: TextData | None = None
 
     def train_on_responses(
@@ -124,7 +130,9 @@ class SFTTrainer:
         max_length: int | None = None,
         too_long: TooLong = "drop",
     ) -> nn.Module:
-        """Train on texts, num_epochs times; returns the trained model (without the value head).
+        """Train on texts; returns the trained model (without the value head).
+
+        So often as num_epochs says, or for num_iterations optimizer steps if that is given.
 
         Args:
             prompts: N texts.
@@ -144,10 +152,9 @@ class SFTTrainer:
             max_length=context_of(self.policy.model) if max_length is None else max_length,
             too_long=too_long,
         )
-        steps, course = -(-len(data) // self.config.batch_size), self.course
-        course.config = dataclasses.replace(
-            self.config, num_iterations=self.config.num_epochs * steps
-        )
+        config, course = self.config, self.course
+        steps = -(-len(data) // config.batch_size)  # per epoch
+        course.config = config.lasting(config.num_epochs * steps)
 
         def step() -> dict[str, float]:
             epoch, number = divmod(course.iteration, steps)

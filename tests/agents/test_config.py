@@ -9,7 +9,10 @@ import pytest
 
 from agents.commands.on_policy import LEARNERS
 from agents.config import RolloutConfig, TrainingConfig, check_ranges, validated
+from agents.dpo import DPOConfig, DPOTrainer
+from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
 from agents.sampling import Sampling
+from agents.sft import SFTConfig, SFTTrainer
 from tests.agents.learners import learner
 
 
@@ -68,6 +71,24 @@ def test_a_config_of_another_kind_is_refused_in_one_line() -> None:
         with pytest.raises(TypeError) as error:
             validated(wrong, RolloutConfig)
         assert str(error.value) == f"config is a {type(wrong).__name__}, expected a RolloutConfig"
+
+
+def test_a_config_lasts_as_long_as_it_says_or_else_as_it_is_told() -> None:
+    assert SFTConfig().lasting(7).num_iterations == 7
+    assert SFTConfig(num_iterations=3).lasting(7).num_iterations == 3
+    with pytest.raises(ValueError, match="num_iterations is 0, expected an integer of at least 1"):
+        SFTConfig(num_iterations=0).validate()
+    with pytest.raises(ValueError, match="num_iterations is None, expected an integer"):
+        TrainingConfig(num_iterations=None).validate()
+
+
+@pytest.mark.parametrize(
+    ("trainer", "kind"),
+    [(SFTTrainer, SFTConfig), (DPOTrainer, DPOConfig), (RewardModelTrainer, RewardModelConfig)],
+)
+def test_trainers_on_data_take_their_own_config_alone(trainer: type, kind: type) -> None:
+    with pytest.raises(TypeError, match=f"config is a dict, expected a {kind.__name__}"):
+        trainer({}, None)
 
 
 @pytest.mark.parametrize("algorithm", LEARNERS)

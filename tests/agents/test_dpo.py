@@ -128,6 +128,11 @@ def test_every_pair_is_learned_from_once_an_epoch(monkeypatch: pytest.MonkeyPatc
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(8)) and epochs[0] != epochs[1]
 
 
+def test_num_iterations_overrides_the_passes_over_pairs(tmp_path: Path) -> None:
+    trained(new_policy(), batch_size=3, num_epochs=9, num_iterations=4, folder=tmp_path)
+    assert [row["episodes"] for row in read_metrics(tmp_path)] == [3, 6, 8, 11]
+
+
 def test_held_out_pairs_are_measured_and_not_trained_on(tmp_path: Path) -> None:
     trainer = trained(
         new_policy(), validation_share=0.25, num_epochs=12, folder=tmp_path, evaluate_every=5

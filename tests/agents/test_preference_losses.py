@@ -135,7 +135,7 @@ def test_a_policy_that_is_the_reference_has_loss_ln_2_and_margin_0(name: str) ->
     pairs = PAIRS._replace(reference_chosen=PAIRS.chosen, reference_rejected=PAIRS.rejected)
     loss, metrics = ALL[name](pairs)
     assert loss.item() == pytest.approx(math.log(2), abs=1e-7)
-    assert metrics["reward_margin"] == metrics["preference_accuracy"] == 0.0
+    assert (metrics["reward_margin"], metrics["preference_accuracy"]) == (0.0, 0.5)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -180,6 +180,13 @@ def test_kto_weighs_desirable_and_undesirable_responses_against_the_baseline() -
     assert loss.item() == pytest.approx(sum(terms) / 3)
     assert metrics["preference_accuracy"].item() == pytest.approx(1 / 3)
     assert metrics["reward_margin"].item() == pytest.approx(2 * (0.5 - 1.0 - 0.5) / 3)
+
+
+def test_what_kto_cannot_tell_is_half_right() -> None:
+    logps = torch.tensor([-3.0, -2.0, -4.0])
+    desirable = torch.tensor([True, False, True])
+    _, metrics = kto_loss(logps, logps, desirable, beta=0.5, kl=0.0)
+    assert metrics["preference_accuracy"].item() == 0.5
 
 
 def test_the_baseline_of_kto_is_a_mean_that_is_never_negative() -> None:

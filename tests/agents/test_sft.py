@@ -277,6 +277,15 @@ def test_texts_are_learned_num_epochs_times(tmp_path: Path) -> None:
     assert rows[-1]["nll"] < rows[0]["nll"]
 
 
+def test_num_iterations_overrides_the_passes_over_texts(tmp_path: Path) -> None:
+    config = SFTConfig(batch_size=3, num_iterations=5, learning_rate=1e-2, warmup_iterations=0)
+    trainer = SFTTrainer(config, new_policy(), folder=tmp_path, show=False)
+    trainer.train_on_responses(PROMPTS, RESPONSES)
+    rows = read_metrics(tmp_path)
+    assert [row["episodes"] for row in rows] == [3, 6, 8, 11, 14]
+    assert rows[-1]["learning_rate"] == pytest.approx(1e-2 * (1 - 0.9 * 4 / 5))
+
+
 def test_micro_batches_of_texts_change_no_result() -> None:
     policies = [new_policy(), new_policy()]
     for policy, settings in zip(policies, ({}, {"max_tokens": 14}), strict=True):

@@ -91,7 +91,7 @@ def test_loss_gradient_rewards_and_margins_are_trls(loss: str, tmp_path) -> None
         ("chosen_reward", "rewards/chosen"),
         ("rejected_reward", "rewards/rejected"),
         ("reward_margin", "rewards/margins"),
-        ("preference_accuracy", "rewards/accuracies"),
+        ("preference_accuracy", "rewards/accuracies"),  # but for ties, which TRL counts as wrong
     ):
         if loss != "sigmoid_norm":  # TRL logs the sums there too, not what the loss compares
             assert metrics[ours].item() == pytest.approx(found[name], abs=1e-5), ours
