@@ -5,7 +5,6 @@ Torch and transformers take seconds to load, so a command imports them only when
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,12 +14,14 @@ from agents.runs import UserError
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     **{
-        name: (functools.partial(on_policy.run, name), on_policy.describe(name))
-        for name in on_policy.LEARNERS
+        command.name: (command.run, command.description)
+        for command in (
+            *on_policy.COMMANDS.values(),
+            sft.COMMAND,
+            dpo.COMMAND,
+            reward_model.COMMAND,
+        )
     },
-    "sft": (sft.run, sft.run.__doc__),
-    "dpo": (dpo.run, dpo.run.__doc__),
-    reward_model.NAME: (reward_model.run, reward_model.run.__doc__),
     "rlhf": (rlhf.run, rlhf.run.__doc__),
     "evaluate": (evaluate.run, evaluate.run.__doc__),
 }

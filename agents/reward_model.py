@@ -231,8 +231,19 @@ class RewardModel(nn.Module):
         save_file(heads, Path(folder) / HEADS_FILE)
 
     @classmethod
-    def load(cls: type[Model], folder: str | os.PathLike[str]) -> Model:
+    def load(
+        cls: type[Model],
+        folder: str | os.PathLike[str],
+        *,
+        adapter: Adapter | None = None,
+        seed: int = 0,
+    ) -> Model:
         """The model that `save` wrote to a folder, or that a run wrote to its `model/`.
+
+        Args:
+            folder: see above.
+            adapter: to train further: a fresh one, instead of all weights.
+            seed: of the adapter.
 
         Raises:
             FileNotFoundError: if there is none.
@@ -254,7 +265,7 @@ class RewardModel(nn.Module):
             raise TypeError(f"{folder} holds a {kind.__name__}, expected a {cls.__name__}")
         for name in ("append_eos", "is_classifier"):
             settings.pop(name)
-        model = kind(str(path), **settings)
+        model = kind(str(path), adapter=adapter, seed=seed, **settings)
         model.load_state_dict(load_file(path / HEADS_FILE), strict=False)
         return model.eval()
 

@@ -88,8 +88,7 @@ class RewardModelTrainer:
 
     Attributes:
         model: what is trained.
-        course: counters, checkpoints (`course.load_checkpoint()` before `train...` goes on with a
-            run, on the same data, to the same result).
+        course: counters and checkpoints.
         report: what became of the rows of data.
     """
 
@@ -260,6 +259,13 @@ class RewardModelTrainer:
         return self._run(len(texts), losses, None)
 
     # ------------------------------------------------------------ the course
+
+    def load_checkpoint(self) -> None:
+        """Go on where the run folder's checkpoint stands (see `Course.load_checkpoint`).
+
+        `train...` on the same data then comes to the same result as without the interruption.
+        """
+        self.course.load_checkpoint()
 
     def _run(
         self, num_rows: int, losses: Losses, validation: Sequence[Preference] | None

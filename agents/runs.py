@@ -126,9 +126,18 @@ def policy_of(name: str, **settings: Any) -> Policy:
     Raises:
         UserError: if there is none.
     """
-    from transformers.utils import logging
-
     from agents.models import load_policy
+
+    check_policy(name)
+    # torch asserts that it knows the device, and raises a RuntimeError where there is none such.
+    kinds = (OSError, ValueError, TypeError, AssertionError, RuntimeError)
+    with user_errors(*kinds, prefix=f"policy {name}: "):
+        return load_policy(name, **settings)
+
+
+def check_policy(name: str) -> None:
+    """Raise UserError if there can be no policy of this name; silence what is shown of loading."""
+    from transformers.utils import logging
 
     logging.disable_progress_bar()
     path = Path(name)
@@ -145,10 +154,6 @@ def policy_of(name: str, **settings: Any) -> Policy:
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
         # transformers would take it for a name on the hub and ask there for a minute.
         raise UserError(f"there is no policy or run folder {name}")
-    # torch asserts that it knows the device, and raises a RuntimeError where there is none such.
-    kinds = (OSError, ValueError, TypeError, AssertionError, RuntimeError)
-    with user_errors(*kinds, prefix=f"policy {name}: "):
-        return load_policy(name, **settings)
 
 
 def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:

@@ -10,11 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import tyro
 
 from agents.runs import UserError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Arguments = TypeVar("Arguments")
 
@@ -27,8 +30,12 @@ class HasEnvironment(Protocol):
     env_kwargs: tuple[str, ...]
 
 
+DATA_ERRORS = (ValueError, TypeError, OSError, ImportError)
+"""What is raised where files or data sets are not as they should be."""
+
+
 @dataclass
-class Run:
+class Source:
     """What is trained, and where the results go."""
 
     env: str | None = None
@@ -47,18 +54,19 @@ class Run:
     """The run folder (None: runs/ENV-ALGORITHM-SEED-DATE-TIME)."""
     resume: bool = False
     """Go on with the run in --out, with its own settings; the algorithm's may be changed."""
-    warm_up: float = 0.25
-    """A policy that cannot do the task at all is first fitted to reference answers, up to this
-    sampled success (0: never)."""
     threads: int = 1
     """CPU threads; for a small model one is fastest."""
 
+    own: ClassVar[tuple[str, ...]] = ()  # the fields that a subclass adds
+
+    @property
+    def told(self) -> str:
+        """What the run is called after."""
+        return self.env or ""
+
     def check(self) -> None:
-        """Raise UserError if something is missing or out of its range."""
-        if self.env is None:
-            raise UserError("--env is missing: the environment's id, as in --env TextMath-v0")
-        if not 0 <= self.warm_up <= 1:
-            raise UserError(f"warm_up is {self.warm_up}, expected from 0 to 1")
+        """Raise UserError if something is out of its range."""
+        env_kwargs(self)
         if self.threads < 1:
             raise UserError(f"threads is {self.threads}, expected at least 1")
 
@@ -68,12 +76,11 @@ class Run:
             "env_id": self.env,
             "env_kwargs": env_kwargs(self),
             "policy": self.policy,
-            "warm_up": self.warm_up,
-            "threads": self.threads,
+            **{name: getattr(self, name) for name in (*self.own, "threads")},
         }
 
     @classmethod
-    def saved(cls, config: dict[str, Any], out: Path) -> Run:
+    def saved(cls, config: dict[str, Any], out: Path) -> Self:
         """The run in folder `out`, from its config.json."""
         kwargs = dict(config["env_kwargs"])
         return cls(
@@ -83,9 +90,27 @@ class Run:
             reward_weights=assignments(kwargs.pop("reward_weights", {})),
             env_kwargs=assignments(kwargs),
             out=out,
-            warm_up=config["warm_up"],
-            threads=config["threads"],
+            **{name: config[name] for name in (*cls.own, "threads")},
         )
+
+
+@dataclass
+class Run(Source):
+    """What is trained, and where the results go."""
+
+    warm_up: float = 0.25
+    """A policy that cannot do the task at all is first fitted to reference answers, up to this
+    sampled success (0: never)."""
+
+    own: ClassVar[tuple[str, ...]] = ("warm_up",)
+
+    def check(self) -> None:
+        """Raise UserError if something is missing or out of its range."""
+        super().check()
+        if self.env is None:
+            raise UserError("--env is missing: the environment's id, as in --env TextMath-v0")
+        if not 0 <= self.warm_up <= 1:
+            raise UserError(f"warm_up is {self.warm_up}, expected from 0 to 1")
 
 
 @dataclass
@@ -140,7 +165,7 @@ def parse(
                 description=description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as exit:
         if not exit.code:
@@ -159,16 +184,19 @@ def _in_one_line(box: str) -> str:
     return " ".join(said).removeprefix("Error parsing ")
 
 
-def check_unchanged(given: Run, saved: Run) -> None:
+def check_unchanged(given: Source, saved: Source) -> None:
     """Another task or another first policy would be another run."""
-    old, new = ({**run.settings(), **env_kwargs(run)} for run in (saved, given))
-    names = {"env_id": "env", "policy": "policy", "warm_up": "warm_up"}
-    names |= {name: name for name in (*env_kwargs(saved), *env_kwargs(given))}
-    for key, name in names.items():
-        if new.get(key) != old.get(key):
+
+    def fixed(run: Source) -> dict[str, Any]:
+        names = ("env", "policy", *run.own)
+        return {**{name: getattr(run, name) for name in names}, **env_kwargs(run)}
+
+    old, new = fixed(saved), fixed(given)
+    for name in {**old, **new}:
+        if new.get(name) != old.get(name):
             raise UserError(
-                f"{saved.out} has {name} {old.get(key)}, which --resume cannot change to "
-                f"{new.get(key)}"
+                f"{saved.out} has {name} {old.get(name)}, which --resume cannot change to "
+                f"{new.get(name)}"
             )
 
 

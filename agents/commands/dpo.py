@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from agents.commands import offline
-from agents.commands.arguments import Run
-
-if TYPE_CHECKING:
-    from agents.dpo import DPOTrainer
-    from textgym.vector import TokenVectorEnv
+from agents import runs
+from agents.commands.arguments import DATA_ERRORS, Model, Run
+from agents.commands.training import PolicyCommand
+from agents.runs import UserError
 
 
 @dataclass
@@ -30,19 +27,47 @@ class Pairs:
     too_long: Literal["drop", "cut_prompt", "cut_response"] = "drop"
     """What becomes of longer pairs: left out, the prompt's beginning cut, or the response's end."""
 
+    def check(self) -> None:
+        """Raise UserError if pairs are to come from two places, or none is to come."""
+        if self.online and self.pairs is not None:
+            raise UserError(
+                f"--online plays for its pairs and does not read --pairs {self.pairs}: leave one "
+                "of the two out"
+            )
+        if self.num_pairs < 1:
+            raise UserError(f"num_pairs is {self.num_pairs}, expected at least 1")
 
-def run(arguments: Sequence[str]) -> None:
-    """Train a policy on preferences, by DPO or its kin, into a run folder."""
-    from agents.dpo import DPOConfig, DPOTrainer
 
-    default = (Run(), Pairs(), DPOConfig())
-    offline.run("dpo", run.__doc__ or "", arguments, default, DPOTrainer, _train)
+class DPO(PolicyCommand):
+    """Trains a policy on pairs of responses."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "dpo", "Train a policy on preferences, by DPO or its kin, into a run folder."
+        )
+
+    def defaults(self) -> dict[str, Any]:
+        """The groups of flags."""
+        from agents.dpo import DPOConfig
+
+        return {"run": Run(), "data": Pairs(), "model": Model(), "config": DPOConfig()}
+
+    def trainer_class(self) -> type:
+        """DPOTrainer."""
+        from agents.dpo import DPOTrainer
+
+        return DPOTrainer
+
+    def learn(self, trainer: Any, data: Any, given: Any) -> None:
+        """Learn from given pairs, or from those of `data`, the environment."""
+        told = given.data
+        with runs.user_errors(*DATA_ERRORS, prefix=f"{given.run.env}: "):
+            if told.online:
+                trainer.train_online(data)
+                return
+            source = data if told.pairs is None else told.pairs
+            how = {"max_length": told.max_length, "too_long": told.too_long}
+            trainer.train(source, num_pairs=told.num_pairs, **how)
 
 
-def _train(trainer: DPOTrainer, given: Pairs, env: TokenVectorEnv) -> None:
-    if given.online:
-        trainer.train_online(env)
-        return
-    source = env if given.pairs is None else given.pairs
-    how = {"max_length": given.max_length, "too_long": given.too_long}
-    trainer.train(source, num_pairs=given.num_pairs, **how)
+COMMAND = DPO()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import gymnasium
 from agents import runs
 from agents.commands import dpo, on_policy, reward_model, sft
 from agents.commands.arguments import env_kwargs, parse
+from agents.commands.training import TrainingCommand
 from agents.runs import UserError
 
 STAGES = {
@@ -23,12 +23,13 @@ STAGES = {
 }
 """Method -> its stages."""
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "sft": sft.run,
-    "reward-model": reward_model.run,
-    "dpo": dpo.run,
-    "ppo": partial(on_policy.run, "ppo"),
+COMMANDS: dict[str, TrainingCommand] = {
+    command.name: command
+    for command in (sft.COMMAND, reward_model.COMMAND, dpo.COMMAND, on_policy.COMMANDS["ppo"])
 }
+
+OWN = ("env", "policy", "out", "resume", "seed", "threads", "env_kwargs", "num_pairs", "data")
+"""Options of the stages that follow from the recipe."""
 
 RECIPE_FILE = "recipe.json"
 """What was asked for, in the folder of all stages."""
@@ -58,7 +59,8 @@ class Recipe:
     num_pairs: int = 4096
     """Pairs of responses; the preferred ones are what sft imitates."""
     sft_options: tuple[str, ...] = ()
-    """Settings of sft, NAME=VALUE, such as num_epochs=2; `python -m agents sft --help`."""
+    """Settings of sft, NAME=VALUE, such as num_epochs=2 or dora=true; see `python -m agents sft
+    --help`."""
     reward_model_options: tuple[str, ...] = ()
     """Likewise of reward-model."""
     dpo_options: tuple[str, ...] = ()
@@ -82,12 +84,16 @@ def run(arguments: Sequence[str]) -> None:
     recipe = _recipe(given, folder)
     if given.env.rpartition(":")[2].startswith("TextPreference"):
         kwargs = {"form": "duel", **kwargs}  # a judge has nothing to write
+    stages = [x for x in STAGES[given.method] if not (folder / x / runs.SUMMARY_FILE).is_file()]
+    for stage in stages:  # an error in the last one's settings shall not wait for the others
+        with runs.user_errors(UserError, prefix=" ".join([stage, *_told(stage, given)]) + ": "):
+            COMMANDS[stage].read(_arguments(stage, given, kwargs, folder))
     if given.method == "reward-model":
         _check_reward_fn(given, kwargs)
     _write_chosen(given, kwargs, folder)
     runs.write_json(folder / RECIPE_FILE, recipe)
     try:
-        for stage in STAGES[given.method]:
+        for stage in stages:
             _run_stage(stage, given, kwargs, folder)
     except KeyboardInterrupt:
         again = shlex.join(
@@ -145,20 +151,16 @@ def _write_chosen(given: Recipe, kwargs: dict[str, Any], folder: Path) -> Path:
 
 
 def _run_stage(stage: str, given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:
-    """Run a command as a user would, unless it has been run."""
-    own = folder / stage
-    if (own / runs.SUMMARY_FILE).is_file():
-        return
-    if runs.is_run(own):
-        arguments = ["--resume", "--out", str(own)]
-    else:
-        arguments = _arguments(stage, given, kwargs, folder)
+    """Run a command as a user would."""
+    arguments = _arguments(stage, given, kwargs, folder)
     print(f"\n$ python -m agents {stage} {shlex.join(arguments)}", flush=True)
-    COMMANDS[stage](arguments)
+    COMMANDS[stage].run(arguments)
 
 
 def _arguments(stage: str, given: Recipe, kwargs: dict[str, Any], folder: Path) -> list[str]:
-    """The command line of a stage."""
+    """The command line of a stage, or that by which it goes on."""
+    if runs.is_run(folder / stage):
+        return ["--resume", "--out", str(folder / stage)]
     is_learned = stage == "ppo" and given.method == "reward-model"
     if is_learned:
         model = folder / "reward-model" / reward_model.MODEL
@@ -178,12 +180,28 @@ def _arguments(stage: str, given: Recipe, kwargs: dict[str, Any], folder: Path) 
         arguments += ["--warm-up", "0"]
     if stage == "sft":
         arguments += ["--data", str(folder / "chosen.jsonl")]
-    for text in getattr(given, f"{stage.replace('-', '_')}_options"):
+    return arguments + _options(stage, _told(stage, given))
+
+
+def _told(stage: str, given: Recipe) -> tuple[str, ...]:
+    """The settings of a stage that the user gives."""
+    return getattr(given, f"{stage.replace('-', '_')}_options")
+
+
+def _options(stage: str, assignments: Sequence[str]) -> list[str]:
+    """NAME=VALUE texts as flags of a command line."""
+    flags: list[str] = []
+    for text in assignments:
         name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--{stage}-options has {text}, expected NAME=VALUE")
-        arguments += [f"--{name.replace('_', '-')}", value]
-    return arguments
+        name, flag = name.replace("-", "_"), name.replace("_", "-")
+        if not equals or not name or name in OWN:
+            expected = "another NAME: this one follows from the recipe" if equals else "NAME=VALUE"
+            raise UserError(f"--{stage}-options has {text}, expected {expected}")
+        if value.lower() in ("true", "false"):
+            flags.append(f"--{flag}" if value.lower() == "true" else f"--no-{flag}")
+        else:
+            flags += [f"--{flag}", value]
+    return flags
 
 
 def _finish(given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-from agents.commands import offline
-from agents.commands.arguments import Run
-
-if TYPE_CHECKING:
-    from agents.sft import SFTTrainer
-    from textgym.vector import TokenVectorEnv
+from agents import runs
+from agents.commands.arguments import DATA_ERRORS, Model, Run
+from agents.commands.training import PolicyCommand
+from agents.runs import UserError
 
 
 @dataclass
@@ -26,18 +23,42 @@ class Responses:
     too_long: Literal["drop", "cut_prompt", "cut_response"] = "drop"
     """What becomes of longer ones: left out, the prompt's beginning cut, or the response's end."""
 
-
-def run(arguments: Sequence[str]) -> None:
-    """Fit a policy to reference answers or to a file of responses, into a run folder."""
-    from agents.sft import SFTConfig, SFTTrainer
-
-    default = (Run(warm_up=0.0), Responses(), SFTConfig())
-    offline.run("sft", run.__doc__ or "", arguments, default, SFTTrainer, _train)
+    def check(self) -> None:
+        """Raise UserError if something is told about a file that is not given."""
+        if self.data is None and self.max_length is not None:
+            raise UserError("--max-length is about the texts of --data, which is missing")
 
 
-def _train(trainer: SFTTrainer, given: Responses, env: TokenVectorEnv) -> None:
-    if given.data is None:
-        trainer.train(env)
-    else:
-        how = {"max_length": given.max_length, "too_long": given.too_long}
-        trainer.train_on_file(given.data, **how)
+class SFT(PolicyCommand):
+    """Fits a policy to given responses."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sft", "Fit a policy to reference answers or to a file of responses, into a run folder."
+        )
+
+    def defaults(self) -> dict[str, Any]:
+        """The groups of flags."""
+        from agents.sft import SFTConfig
+
+        run = Run(warm_up=0.0)
+        return {"run": run, "data": Responses(), "model": Model(), "config": SFTConfig()}
+
+    def trainer_class(self) -> type:
+        """SFTTrainer."""
+        from agents.sft import SFTTrainer
+
+        return SFTTrainer
+
+    def learn(self, trainer: Any, data: Any, given: Any) -> None:
+        """Imitate the file's responses, or the references of `data`, the environment."""
+        told = given.data
+        with runs.user_errors(*DATA_ERRORS, prefix=f"{given.run.env}: "):
+            if told.data is None:
+                trainer.train(data)
+            else:
+                how = {"max_length": told.max_length, "too_long": told.too_long}
+                trainer.train_on_file(told.data, **how)
+
+
+COMMAND = SFT()

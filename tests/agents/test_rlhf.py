@@ -19,12 +19,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def stage(name: str, arguments: list[str]) -> None:
         lines.append([name, *arguments])
         out = Path(arguments[arguments.index("--out") + 1])
-        (out / runs.INITIAL).mkdir(parents=True)
+        (out / runs.INITIAL).mkdir(parents=True, exist_ok=True)
         for file in (runs.CONFIG_FILE, runs.SUMMARY_FILE):
             (out / file).write_text("{}", encoding="utf-8")
 
     for name in rlhf.COMMANDS:
-        monkeypatch.setitem(rlhf.COMMANDS, name, lambda line, name=name: stage(name, line))
+        monkeypatch.setattr(rlhf.COMMANDS[name], "run", lambda line, name=name: stage(name, line))
     monkeypatch.setattr(rlhf, "_finish", lambda *given: None)
     return lines
 
@@ -71,10 +71,36 @@ def test_a_stage_that_has_not_begun_may_be_asked_for_otherwise(
     tmp_path: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(UserError):
-        patch.setitem(rlhf.COMMANDS, "ppo", lambda line: (_ for _ in ()).throw(UserError("no")))
-        run(tmp_path, "--ppo-options", "kl_coeff=0.1")
+        patch.setattr(rlhf.COMMANDS["ppo"], "run", lambda line: (_ for _ in ()).throw(UserError))
+        run(tmp_path, "--ppo-options", "kl_coef=0.1")
     run(tmp_path, "--ppo-options", "kl_coef=0.2")
     assert asked[-1][0] == "ppo" and asked[-1][-2:] == ["--kl-coef", "0.2"]
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("kl_coeff=0.1", "ppo kl_coeff=0.1: .*Perhaps you meant: --kl-coef"),
+        ("kl_coef=x", "ppo kl_coef=x: --kl-coef: could not convert string to float"),
+        ("kl_coef=-1", "ppo kl_coef=-1: kl_coef is -1.0, expected a number of at least 0"),
+        ("whiten_advantages=maybe", "ppo whiten_advantages=maybe: Unrecognized"),
+        ("kl_coef", "--ppo-options has kl_coef, expected NAME=VALUE"),
+        ("out=runs/x", "--ppo-options has out=runs/x, expected another NAME"),
+    ],
+)
+def test_a_wrong_option_of_the_last_stage_is_told_before_the_first_begins(
+    tmp_path: Path, asked: list[list[str]], option: str, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        run(tmp_path / "run", "--ppo-options", option)
+    assert not asked and not (tmp_path / "run").exists()
+
+
+def test_a_flag_is_set_by_true_and_false(tmp_path: Path, asked: list[list[str]]) -> None:
+    run(tmp_path, "--ppo-options", "whiten_advantages=False", "whiten_rewards=true")
+    assert asked[-1][-2:] == ["--no-whiten-advantages", "--whiten-rewards"]
+    config = rlhf.COMMANDS["ppo"].read(asked[-1][1:]).config
+    assert (config.whiten_advantages, config.whiten_rewards) == (False, True)
 
 
 def test_a_run_of_a_reward_model_is_no_policy(tmp_path: Path) -> None:

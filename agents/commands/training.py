@@ -1,0 +1,216 @@
+"""A training run of any learner, from its command line to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agents import runs
+from agents.commands.arguments import check_unchanged, parse
+from agents.runs import UserError
+
+
+class TrainingCommand(ABC):
+    """A command that trains something into a run folder; what and how its subclasses say.
+
+    A new run reads what it trains from the run folder as a resumed one does, so that both are the
+    same. Of several processes the first writes the folder, which all must be able to read.
+
+    Args:
+        name: the command's, and the run's `algorithm`.
+        description: a line for --help.
+    """
+
+    def __init__(self, name: str, description: str) -> None:
+        self.name, self.description = name, description
+
+    # ------------------------------------------------------------ what a learner has to say
+
+    @abstractmethod
+    def defaults(self) -> dict[str, Any]:
+        """Name -> group of flags, as they are unless given: "run", "config", and others.
+
+        Each is a dataclass; all but the config have a `check`.
+        """
+
+    @abstractmethod
+    def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
+        """Make the folder of a new run: initial/, and config.json last. In the first process."""
+
+    @abstractmethod
+    def load(self, given: Any, folder: Path) -> tuple[Any, Any]:
+        """The trainer, of what the run began with, and what it learns from."""
+
+    @abstractmethod
+    def learn(self, trainer: Any, data: Any, given: Any) -> None:
+        """Train; UserError, if something about the data or settings makes it impossible."""
+
+    @abstractmethod
+    def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
+        """Save and measure what came of it, write summary.json and return it. In the first."""
+
+    @abstractmethod
+    def show(self, summary: dict[str, Any], folder: Path) -> None:
+        """Print what came of it, where it lies and how to use it."""
+
+    # ------------------------------------------------------------ the same for all
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Do what the rest of a command line says."""
+        self.train(self.read(arguments))
+
+    def read(self, arguments: Sequence[str]) -> Any:
+        """What a command line says, with an attribute for each group; nothing is done yet.
+
+        Raises:
+            UserError: if it says anything wrong, as far as can be told without loading anything.
+        """
+        parts = self.defaults()
+        fields = [(part, type(flags)) for part, flags in parts.items()]
+        kind = dataclasses.make_dataclass(self.name.upper().replace("-", "_"), fields)
+        given = parse(self.name, self.description, kind, arguments, kind(**parts))
+        if out := given.run.out if given.run.resume else None:
+            saved = self._saved(parts, out)
+            given = parse(self.name, self.description, kind, arguments, kind(**saved))
+            check_unchanged(given.run, saved.pop("run"))
+            del saved["config"]
+            for part, flags in saved.items():
+                runs.check_same(out, vars(flags), vars(getattr(given, part)))
+        elif given.run.resume:
+            runs.read_config(None, self.name)
+        for part in parts:
+            if part != "config":
+                getattr(given, part).check()
+        with runs.user_errors(ValueError):
+            given.config.validate()
+        return given
+
+    def _saved(self, parts: dict[str, Any], out: Path) -> dict[str, Any]:
+        """The groups of flags that the run in folder `out` has."""
+        config = runs.read_config(out, self.name)
+        with runs.user_errors(KeyError, TypeError, prefix=f"{out} was made by another version: "):
+            others = [part for part in parts if part not in ("run", "config")]
+            return {
+                "run": type(parts["run"]).saved(config, out),
+                **{part: type(parts[part])(**config[part]) for part in others},
+                "config": type(parts["config"]).from_dict(config["config"]),
+            }
+
+    def train(self, given: Any) -> None:
+        """Begin a run or go on with it, and bring it to its end."""
+        import torch
+
+        from agents.distributed import by_first, rank, start, stop
+
+        run, settings = given.run, self._settings(given)
+        torch.set_num_threads(run.threads)
+        with runs.user_errors(RuntimeError):
+            start()
+        folder = by_first(
+            lambda: (
+                run.out
+                if run.resume
+                else runs.new_folder(run.out, run.told, self.name, given.config.seed)
+            )
+        )
+        with runs.interruptible(self.name, folder):
+            by_first(lambda: None if run.resume else self.begin(given, folder, settings))
+            trainer = None
+            try:
+                trainer, data = self.load(given, folder)
+                self._go_on(trainer, given, folder, settings)
+                self.learn(trainer, data, given)
+            except UserError:
+                if not run.resume and not (trainer and trainer.course.iteration):
+                    # The data are at fault: the mended command shall find no run that has them.
+                    by_first(lambda: shutil.rmtree(folder))
+                raise
+            summary = by_first(lambda: self.finish(trainer, data, given, folder))
+        if rank() == 0:
+            self.show(summary, folder)
+        stop()
+
+    def _settings(self, given: Any) -> dict[str, Any]:
+        """What config.json says."""
+        parts = {part: flags for part, flags in vars(given).items() if part != "run"}
+        own = {part: dataclasses.asdict(flags) for part, flags in parts.items()}
+        return {"algorithm": self.name, **given.run.settings(), **own}
+
+    def _go_on(self, trainer: Any, given: Any, folder: Path, settings: dict[str, Any]) -> None:
+        """Take up a run where its checkpoint stands, if it has one, and tell so."""
+        from agents.checkpoint import FILE_NAME
+        from agents.distributed import by_first, rank
+
+        if by_first((folder / FILE_NAME).exists):
+            trainer.load_checkpoint()
+        done, last = trainer.course.iteration, given.config.num_iterations
+        if last is not None and done > last:
+            raise UserError(
+                f"num_iterations is {last}, expected at least {done}: so many are done already"
+            )
+        by_first(lambda: runs.go_on(folder, settings) if given.run.resume else None)
+        if rank() == 0:
+            part = "" if last is None else f"iterations {done + 1} to {last}, "
+            print(f"{given.run.told}: {part}into {folder}", flush=True)
+
+
+class PolicyCommand(TrainingCommand):
+    """One that trains a policy in or for an environment, which measures it before and after.
+
+    Args:
+        name: see above.
+        description: see above.
+    """
+
+    @abstractmethod
+    def trainer_class(self) -> type:
+        """Called with config, policy and folder."""
+
+    def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
+        """See `runs.start`."""
+        runs.start(folder, settings)
+
+    def load(self, given: Any, folder: Path) -> tuple[Any, Any]:
+        """The trainer and the environment."""
+        policy = runs.policy_of(str(folder / runs.INITIAL), **given.model.settings())
+        env = runs.env_of(given.run.env, policy, **given.run.settings()["env_kwargs"])
+        return self.trainer_class()(given.config, policy, folder=folder), env
+
+    def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
+        """See `runs.finish`."""
+        return runs.finish(folder, trainer)
+
+    def show(self, summary: dict[str, Any], folder: Path) -> None:
+        """What came of a run, where it lies and how to use it."""
+        from rich.console import Console
+        from rich.table import Table
+
+        env_id, level = summary["env_id"], summary["difficulty"]
+        table = Table("")
+        for name in ("before", "after"):
+            table.add_column(name, justify="right")
+        for row, key in (
+            ("success, sampled", "success"),
+            ("success, greedy", "greedy"),
+            ("return, sampled", "return"),
+        ):
+            values = [summary[f"{key}_{name}"] for name in ("before", "after")]
+            if key == "return" or all(0 <= value <= 1 for value in values):  # else it is no share
+                table.add_row(row, *(f"{value:.3f}" for value in values))
+        where = ", ".join(filter(None, [env_id, level]))
+        print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
+        Console().print(table)
+        place = shlex.quote(str(folder))
+        print(f"{summary['episodes']:,} episodes, {summary['tokens']:,} tokens", end=", ")
+        print(f"{summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} CPU-seconds)")
+        print(f"run       {folder} (summary.json, metrics.jsonl, learning_curve.png)")
+        print(f"watch     tensorboard --logdir {place}")
+        options = f"--policy {place} --env {env_id}" + (f" --difficulty {level}" if level else "")
+        options += " --split train" if summary["test_split"] == "train" else ""
+        print(f"measure   python -m agents evaluate {options}")
+        print(f"load      AutoModelForCausalLM.from_pretrained({str(folder / runs.POLICY)!r})")
