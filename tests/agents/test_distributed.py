@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 
+from agents import cli
 from agents import distributed as ours
 from agents.commands.on_policy import LEARNERS
 from agents.dpo import DPOConfig, DPOTrainer
@@ -25,6 +26,7 @@ from agents.models import Policy, new_tiny_model
 from agents.optimization import update
 from agents.play import slots
 from agents.ppo import PPOConfig, PPOTrainer
+from agents.reward_model import RewardModel
 from agents.sft import SFTConfig, SFTTrainer
 from tests.agents.learners import Words, assert_same_weights, new_policy, seeded, weights
 from tests.agents.test_verifier_errors import Broken
@@ -224,7 +226,18 @@ def on_preferences(_: Path) -> dict[str, Tensor]:
     return weights(trainer.policy)
 
 
-@pytest.mark.parametrize("work", [on_responses, on_preferences])
+def on_pairs_by_the_command_line(folder: Path) -> dict[str, Tensor]:
+    """A reward model; of several processes one writes the folder."""
+    policy, out = folder / "policy", folder / f"judge of {ours.num_ranks()}"
+    ours.by_first(lambda: new_policy().save(policy))
+    line = ["reward-model", "--env", "TextTaste-v0", "--num-pairs", "16", "--batch-size", "3"]
+    line += ["--num-iterations", "3", "--policy", str(policy), "--out", str(out)]
+    assert cli.main(line) == 0
+    assert [row["episodes"] for row in read_metrics(out)] == [3, 6, 9]
+    return RewardModel.load(out).state_dict()
+
+
+@pytest.mark.parametrize("work", [on_responses, on_preferences, on_pairs_by_the_command_line])
 def test_given_rows_are_shared_out_too(work: Work, tmp_path: Path) -> None:
     expected = work(tmp_path)
     first, second = together(work, tmp_path)

@@ -14,7 +14,7 @@ import torch
 
 from agents import cli
 from agents.metrics import read_metrics
-from agents.models import new_tiny_model
+from agents.models import Policy, new_tiny_model
 from agents.reward_model import RewardModel
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer, rows_of
 from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
@@ -297,6 +297,44 @@ def test_the_command_line_trains_resumes_and_its_model_is_a_reward(tmp_path, cap
     assert reward == pytest.approx(RewardModel.load(out).score([prompt], [""]).item(), abs=1e-5)
     assert cli.main(["reward-model", "--resume", "--out", str(out), "--num-iterations", "3"]) == 0
     assert [row["iteration"] for row in read_metrics(out)] == [1, 2, 3]
+
+
+def test_an_interrupted_run_goes_on_from_its_own_folder(tmp_path, monkeypatch, capfd):
+    """Also with an adapter, whose trunk no checkpoint holds: the policy may have changed since."""
+    policy = tmp_path / "policy"
+
+    def write_policy(seed: int) -> None:
+        Policy(new_tiny_model(seed, hidden_size=32, num_layers=1), CharTokenizer()).save(policy)
+
+    settings = ["--env", "TextTaste-v0", "--policy", str(policy), "--adapter-rank", "2"]
+    settings += ["--num-pairs", "16", "--num-iterations", "4", "--batch-size", "4"]
+    write_policy(0)
+    assert cli.main(["reward-model", *settings, "--out", str(tmp_path / "whole")]) == 0
+    step = RewardModelTrainer._step
+
+    def interrupted(trainer, *args):
+        if trainer.course.iteration == 2:
+            raise KeyboardInterrupt
+        return step(trainer, *args)
+
+    out = str(tmp_path / "part")
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModelTrainer, "_step", interrupted)
+        begin = ["reward-model", *settings, "--out", out, "--checkpoint-every", "1"]
+        assert cli.main(begin) == 130
+    write_policy(1)
+    assert cli.main(["reward-model", "--resume", "--out", out]) == 0
+    whole, part = (RewardModel.load(tmp_path / name) for name in ("whole", "part"))
+    assert same(whole, part)
+    assert not same(whole, RewardModel.load(tmp_path / "whole" / "initial"))
+    assert "Loading" not in capfd.readouterr().err  # transformers' progress bars
+
+
+def test_a_file_without_pairs_leaves_no_run(tmp_path, capsys):
+    path, out = tmp_path / "pairs.jsonl", tmp_path / "run"
+    path.write_text('{"prompt": "a"}\n')
+    assert cli.main(["reward-model", "--pairs", str(path), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not out.exists()
 
 
 def test_the_command_line_says_what_is_missing(capsys):
