@@ -28,6 +28,8 @@ class Episodes:
     textgym.core.STOP_REASONS, or "truncated" where a limit from outside ended the episode.
     components: name -> [N] float64. difficulties: [N] int64, the level's position. errors: why no
     verdict was reached, None where one was; in the Rollout, the mask of these rows is False.
+    has_success: whether `success` is a share, from 0 to 1, as far as the task's ranges tell. If not
+    it means nothing, and metrics and tables leave it out.
     """
 
     responses: list[str]
@@ -36,6 +38,7 @@ class Episodes:
     components: dict[str, np.ndarray]
     difficulties: np.ndarray
     errors: list[str | None]
+    has_success: bool = True
 
     @property
     def is_graded(self) -> np.ndarray:
@@ -51,6 +54,16 @@ class Episodes:
         values = self.components.get("correct", next(iter(self.components.values()), self.returns))
         is_graded = self.is_graded
         return values if is_graded.all() else values[is_graded]
+
+    @property
+    def mean_success(self) -> float | None:
+        """Of the episodes with a verdict; None where success is no share."""
+        return float(self.success.mean()) if self.has_success else None
+
+    @property
+    def mean_return(self) -> float:
+        """Of the episodes with a verdict."""
+        return float(self.returns[self.is_graded].mean())
 
 
 class Collector:
@@ -273,7 +286,13 @@ class Collector:
         reasons, responses = zip(*self.endings, strict=True)
         texts, ends = list(responses), list(reasons)
         return rollout, Episodes(
-            texts, returns, ends, self.components, self.difficulties, self.errors
+            texts,
+            returns,
+            ends,
+            self.components,
+            self.difficulties,
+            self.errors,
+            _has_success(self.envs),
         )
 
     def _check_finite(self) -> None:
@@ -285,6 +304,16 @@ class Collector:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _has_success(envs: VectorEnv) -> bool:
+    """See `Episodes`; environments that are not textgym's own tell no ranges."""
+    if not isinstance(envs, TokenVectorEnv):
+        return True
+    names = envs.mdp.components
+    name = "correct" if "correct" in names else names[0]
+    low, high = envs.mdp.task.component_ranges.get(name, (0.0, 1.0))
+    return low >= 0 and high <= 1
 
 
 def _action_masks(envs: VectorEnv) -> np.ndarray:

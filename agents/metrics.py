@@ -26,7 +26,7 @@ METRICS: dict[str, str] = {
     "episodes": "episodes finished since the start of the run",
     "tokens": "tokens chosen by the policy in graded episodes since the start of the run",
     "return_mean": "Σ_t R_t of the environment, undiscounted, before any KL penalty; per episode",
-    "success": "the component `correct` of the grade, else its first component; per episode",
+    "success": "component `correct` of the grade, else the first, if from 0 to 1; per episode",
     "component": "component/NAME: that component of the grade, unweighted; per episode",
     "validation_success": "the same on the validation problems, which are never trained on",
     "response_length": "number of tokens that the policy chose; per episode",
@@ -161,8 +161,8 @@ def plot_learning_curve(folder: str | Path) -> Path:
     """Draw a run folder's `metrics.jsonl`; returns the path of the picture.
 
     Above are return and success (dots: of the validation problems), below KL and entropy. Success
-    is left out where it is the return, so that one thing is not two curves. Of preferences: above
-    the accuracy (dots: of the pairs held out), below the margin.
+    is left out where it is the return, so that one thing is not two curves, and where it is no
+    share. Of preferences: above the accuracy (dots: of the pairs held out), below the margin.
     """
     # Figure without pyplot: no window system, no global state.
     from matplotlib.figure import Figure
@@ -184,13 +184,13 @@ def plot_learning_curve(folder: str | Path) -> Path:
 
 def _draw_episodes(upper: Any, lower: Any, rows: list[dict[str, Any]]) -> None:
     same = all(row.get("return_mean") == row.get("success") for row in rows)
-    success = upper
     if not same:
         _draw(upper, rows, "return_mean", "return", "tab:blue")
-        success = upper.twinx()
-    _draw(success, rows, "success", "success (the return)" if same else "success", "tab:green")
-    success.plot(*_series(rows, "validation_success"), "o", color="tab:green")
-    success.set_ylim(-0.02, 1.02)
+    if same or any("success" in row or "validation_success" in row for row in rows):
+        success = upper if same else upper.twinx()
+        _draw(success, rows, "success", "success (the return)" if same else "success", "tab:green")
+        success.plot(*_series(rows, "validation_success"), "o", color="tab:green")
+        success.set_ylim(-0.02, 1.02)
     _draw(lower, rows, "kl", "KL to the reference (nats per token)", "tab:red")
     _draw(lower.twinx(), rows, "entropy", "entropy (nats per token)", "tab:purple")
     lower.set_xlabel("episodes")

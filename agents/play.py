@@ -229,7 +229,7 @@ def _episode_metrics(rollout: Rollout, episodes: Episodes) -> dict[str, float]:
     sums = {
         **{f"component/{name}": values[is_graded].sum() for name, values in several.items()},
         "return_mean": episodes.returns[is_graded].sum(),
-        "success": episodes.success.sum(),
+        **({"success": episodes.success.sum()} if episodes.has_success else {}),
         "response_length": rollout.num_tokens,
         "stop_eos": sum(reason == "eos" for reason in reasons),
         "stop_length": sum(reason == "length" for reason in reasons),

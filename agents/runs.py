@@ -311,7 +311,7 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
 
 
 def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, Any]:
-    """Success, sampled and greedy, the mean sampled return, and of which problems.
+    """Success, sampled and greedy (None: no share), the mean sampled return, of which problems.
 
     The test split; where there is none, as with a handful of prompts, what is trained on.
     """
@@ -329,8 +329,8 @@ def _measure(policy: Policy, config: dict[str, Any]) -> dict[str, Any]:
         greedy = evaluate(policy, env, num_episodes=TEST_EPISODES, greedy=True, **masks)
     return {
         "split": split,
-        "success": float(sampled.success.mean()),
-        "greedy": float(greedy.success.mean()),
-        "return": float(sampled.returns[sampled.is_graded].mean()),
+        "success": sampled.mean_success,
+        "greedy": greedy.mean_success,
+        "return": sampled.mean_return,
         "episodes": len(sampled.returns),
     }

@@ -204,7 +204,7 @@ class SFTTrainer:
         bank, levels = envs.mdp.bank, np.array(difficulties or [envs.difficulty])
         validation, losses = self._validation(envs), list[float]()
 
-        def look() -> None:
+        def look() -> dict[str, float]:
             ended = evaluate(
                 self.policy, validation, num_episodes=config.evaluate_episodes, seed=config.seed
             )
@@ -213,6 +213,7 @@ class SFTTrainer:
                 loss = float(np.mean(losses)) if losses else math.nan
                 report({"step": course.iteration, "loss": loss, "success": success})
             losses.clear()
+            return {"validation_success": success} if ended.has_success else {}
 
         def is_good_enough() -> bool:
             target = config.target_success
@@ -225,8 +226,7 @@ class SFTTrainer:
             metrics = self.step(*reference_batch(bank, rows))
             losses.append(metrics["nll"])
             if course.iteration % config.evaluate_every == 0 or course.is_over:
-                look()
-                metrics["validation_success"] = course.state["success"]
+                metrics |= look()
                 if is_good_enough():
                     course.stop()
             return metrics

@@ -77,13 +77,15 @@ def run(arguments: Sequence[str]) -> None:
             action_masks=engine is None and runs.has_masks(given.policy),
             engine=engine,
         )
-    success, level = float(episodes.success.mean()), runs.difficulty_of(env)
-    num_graded = len(episodes.success)
-    error = float(episodes.success.std()) / math.sqrt(num_graded)
+    name, values = "success", episodes.success
+    if not episodes.has_success:
+        name, values = "return", episodes.returns[episodes.is_graded]
+    level, num_graded = runs.difficulty_of(env), len(values)
+    error = float(values.std()) / math.sqrt(num_graded)
     where = ", ".join(filter(None, [env_id, level, f"{given.split} split"]))
     how = "greedy" if given.greedy else "sampled"
     margin = f"± {1.96 * error:.3f} (95 %, {num_graded} episodes)"
-    print(f"{where}: {how} success {success:.3f} {margin}")
+    print(f"{where}: {how} {name} {values.mean():.3f} {margin}")
     found = {
         "policy": given.policy,
         **({"server": given.server, "model": given.model} if given.server else {}),
@@ -94,9 +96,9 @@ def run(arguments: Sequence[str]) -> None:
         "verifier_errors": len(episodes.returns) - num_graded,
         "greedy": given.greedy,
         "seed": given.seed,
-        "success": success,
-        "success_standard_error": error,
-        "return_mean": float(episodes.returns[episodes.is_graded].mean()),
+        "success": episodes.mean_success,
+        f"{name}_standard_error": error,
+        "return_mean": episodes.mean_return,
     }
     print(json.dumps(found))
 

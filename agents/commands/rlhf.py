@@ -211,8 +211,7 @@ def _finish(given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:
 
     from agents.rollout import evaluate
 
-    table = Table("policy", "mean return", "success", title=f"{given.env}, its own reward")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float | None]] = {}
     stages = [stage for stage in STAGES[given.method] if stage != "reward-model"]
     for name, place in [
         ("start", given.policy),
@@ -221,11 +220,13 @@ def _finish(given: Recipe, kwargs: dict[str, Any], folder: Path) -> None:
         policy = runs.policy_of(place)
         env = runs.env_of(given.env, policy, **{**kwargs, "split": "test"})
         episodes = evaluate(policy, env, num_episodes=MEASURED)
-        returns, success = episodes.returns[episodes.is_graded].mean(), episodes.success.mean()
-        found[name] = {"return": float(returns), "success": float(success)}
-        table.add_row(name, f"{returns:.3f}", f"{success:.3f}")
+        found[name] = {"return": episodes.mean_return, "success": episodes.mean_success}
     runs.write_json(
         folder / runs.SUMMARY_FILE, {"method": given.method, "env_id": given.env} | found
     )
+    figures = [x for x in ("return", "success") if None not in [row[x] for row in found.values()]]
+    table = Table("policy", *(f"mean {x}" for x in figures), title=f"{given.env}, its own reward")
+    for name, row in found.items():
+        table.add_row(name, *(f"{row[x]:.3f}" for x in figures))
     Console().print(table)
     print(f"runs      {folder} ({', '.join(STAGES[given.method])})")

@@ -200,7 +200,7 @@ class PolicyCommand(TrainingCommand):
             ("return, sampled", "return"),
         ):
             values = [summary[f"{key}_{name}"] for name in ("before", "after")]
-            if key == "return" or all(0 <= value <= 1 for value in values):  # else it is no share
+            if None not in values:
                 table.add_row(row, *(f"{value:.3f}" for value in values))
         where = ", ".join(filter(None, [env_id, level]))
         print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")

@@ -117,6 +117,17 @@ def test_the_curve_is_drawn_whatever_is_missing(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_curve_without_success_has_none(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    log_rows(tmp_path, 1, 4, show=False)
+    plot_learning_curve(tmp_path)
+    assert [axes.get_ylabel() for axes in drawn[0].axes][0] == "return"
+    assert not any("success" in axes.get_ylabel() for axes in drawn[0].axes)
+
+
 def test_the_curve_of_a_run_without_rows_is_empty_not_an_error(tmp_path):
     MetricsLogger(tmp_path, num_iterations=1, show=False).close()
     assert plot_learning_curve(tmp_path).exists()

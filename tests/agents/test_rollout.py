@@ -224,6 +224,24 @@ def test_episodes_tell_how_each_row_ended() -> None:
     assert episodes.success is episodes.components["correct"]
 
 
+@pytest.mark.parametrize(
+    ("env_id", "settings", "is_share"),
+    [
+        ("TextMath-v0", {}, True),
+        ("TextConcise-v0", {}, True),  # its `correct` is
+        ("TextTaste-v0", {}, False),
+        ("TextTaste-v0", {"reward_fn": "distinct"}, False),
+    ],
+)
+def test_success_is_told_where_it_is_a_share(
+    env_id: str, settings: dict[str, str], is_share: bool
+) -> None:
+    episodes = evaluate(new_policy(), env_id, num_episodes=4, **settings)
+    assert episodes.has_success is is_share
+    assert episodes.mean_success == (episodes.success.mean() if is_share else None)
+    assert episodes.mean_return == pytest.approx(episodes.returns.mean())
+
+
 def test_episodes_tell_the_difficulty_that_was_played() -> None:
     assert play(vector(CHAT, 4), 6)[1].difficulties.tolist() == [0] * 6
     _, episodes = play(vector(CHAT, 4), 6, options={"difficulty": "hard"})

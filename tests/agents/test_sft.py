@@ -348,7 +348,7 @@ def test_the_command_fits_and_leaves_a_run_folder(
     from agents.cli import main
 
     monkeypatch.setattr("agents.runs.TEST_EPISODES", 8)
-    small = ["--env", "TextTaste-v0", "--batch-size", "8", "--evaluate-episodes", "8"]
+    small = ["--env", "TextMath-v0", "--batch-size", "8", "--evaluate-episodes", "8"]
     steps = ["--num-iterations", "4", "--evaluate-every", "2"]
     assert main(["sft", *small, *steps, "--out", str(tmp_path / "task")]) == 0
     looks = [row.get("validation_success") is not None for row in read_metrics(tmp_path / "task")]
