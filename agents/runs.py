@@ -128,16 +128,22 @@ def policy_of(name: str, **settings: Any) -> Policy:
     """
     from agents.models import load_policy
 
-    check_policy(name)
+    source = model_of(name)
     # torch asserts that it knows the device, and raises a RuntimeError where there is none such.
     kinds = (OSError, ValueError, TypeError, AssertionError, RuntimeError)
     with user_errors(*kinds, prefix=f"policy {name}: "):
-        return load_policy(name, **settings)
+        return load_policy(source, **settings)
 
 
-def check_policy(name: str) -> None:
-    """Raise UserError if there can be no policy of this name; silence what is shown of loading."""
+def model_of(name: str) -> str:
+    """What to load for the policy that a user names; loading it shows no progress any more.
+
+    Raises:
+        UserError: if there is none of this name.
+    """
     from transformers.utils import logging
+
+    from agents.hub import find_model
 
     logging.disable_progress_bar()
     path = Path(name)
@@ -152,8 +158,12 @@ def check_policy(name: str) -> None:
         )
     beside_others = path.parent != Path() and path.parent.is_dir()
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
-        # transformers would take it for a name on the hub and ask there for a minute.
         raise UserError(f"there is no policy or run folder {name}")
+    if name == "tiny" or path.is_dir():
+        return name
+    folders = [x.name for x in Path().iterdir() if x.is_dir()]
+    with user_errors(OSError, prefix=f"policy {name}: "):
+        return find_model(name, ours=["tiny", *folders])
 
 
 def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:

@@ -44,7 +44,7 @@ LAYERS = {
     ],
     "agents": [
         ["batch", "advantages", "losses", "sampling", "config", "distributed"],
-        ["hugging_face"],
+        ["hugging_face", "hub"],
         ["log_probs", "packing", "adapters", "preference_losses", "text_data", "decoders"],
         ["shared_adamw"],
         ["reward_losses", "reward_heads", "calibration"],

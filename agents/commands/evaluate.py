@@ -112,4 +112,4 @@ def _player(given: Evaluation) -> tuple[Any, Any]:
     name = given.policy
     with runs.user_errors(ValueError, OSError, prefix=f"policy {name}: "):
         server = Server(given.server, given.model or name)
-        return ServedPolicy(name), server.engine()
+        return ServedPolicy(runs.model_of(name)), server.engine()
