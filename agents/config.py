@@ -28,7 +28,7 @@ class TrainingConfig:
     num_iterations: int = 300
     """Rounds of the algorithm."""
     batch_size: int = 256
-    """Rows (episodes, responses, pairs) per iteration, of all processes together."""
+    """Rows per iteration, of all processes together."""
     gradient_accumulation_steps: int = 1
     """Micro-batches per optimizer step; changes memory, not results."""
     max_tokens: int | None = None
@@ -77,6 +77,8 @@ class TrainingConfig:
 class RolloutConfig(TrainingConfig):
     """What every learner reads that plays its policy in environments."""
 
+    batch_size: int = 256
+    """Episodes per iteration, of all processes together."""
     num_envs: int | None = None
     """Slots in which the episodes are played (None: one per episode, the fastest)."""
     sampling: Sampling = field(default_factory=Sampling)

@@ -98,7 +98,7 @@ class DPOConfig(RolloutConfig):
     validation_share: float = 0.0
     """Share of given pairs, whole prompts, on which accuracy and margin are measured instead."""
     evaluate_every: int = 10
-    """Iterations between two such measurements."""
+    """Iterations between two measurements on the pairs held out."""
 
     def validate(self) -> None:
         """Check each field's range.

@@ -41,7 +41,7 @@ class RewardModelConfig(TrainingConfig):
     batch_size: int = 32
     """Pairs (responses, where scores are given) per step, of all processes together."""
     weight_decay: float = 0.0
-    """AdamW's."""
+    """AdamW's: by this times the learning rate weights shrink in a step."""
     label_smoothing: float = 0.0
     """Share of labels taken to be wrong, below a half."""
     tie_threshold: float = 0.5

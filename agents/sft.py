@@ -70,9 +70,9 @@ class SFTConfig(TrainingConfig):
     """Stop once this sampled success on the validation split is reached (of a data set that has
     none: on the training split); None: never."""
     evaluate_every: int = 50
-    """Steps between two looks at it."""
+    """Steps between two measurements of success."""
     evaluate_episodes: int = 256
-    """Validation problems per look."""
+    """Validation problems that each of them plays."""
 
     def validate(self) -> None:
         """Check each field's range.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import tyro
 
+from agents.commands.help_texts import REGISTRY
 from agents.runs import UserError
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def parse(
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
                 config=(tyro.conf.OmitArgPrefixes,),
+                registry=REGISTRY,
             )
     except SystemExit as exit:
         if not exit.code:

@@ -28,7 +28,7 @@ class Judged(Source):
     """What is learned from, and where the results go."""
 
     env: str | None = None
-    """Id of an environment whose pairs are drawn, such as TextPreference-v0."""
+    """Id of an environment whose pairs are drawn, such as TextPreference-v0 (or give --pairs)."""
     policy: str = "tiny"
     """Whose trunk to begin with: tiny (the embedded one), a Hugging Face name, a folder, a run."""
     pairs: str | None = None

@@ -62,11 +62,11 @@ class Recipe:
     """Settings of sft, NAME=VALUE, such as num_epochs=2 or dora=true; see `python -m agents sft
     --help`."""
     reward_model_options: tuple[str, ...] = ()
-    """Likewise of reward-model."""
+    """Settings of reward-model, likewise."""
     dpo_options: tuple[str, ...] = ()
-    """Likewise of dpo."""
+    """Settings of dpo, likewise."""
     ppo_options: tuple[str, ...] = ("kl_coef=0.1", "num_iterations=100", "batch_size=128")
-    """Likewise of ppo."""
+    """Settings of ppo, likewise."""
     out: Path | None = None
     """The folder, with a run folder a stage (None: runs/ENV-rlhf-SEED-DATE-TIME). If it exists,
     stages that are done are left as they are, and one that was interrupted goes on."""

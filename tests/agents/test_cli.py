@@ -12,16 +12,20 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from agents import cli
+from agents.commands import dpo, on_policy, reward_model, rlhf, sft
 from agents.commands.arguments import Model
+from agents.commands.evaluate import Evaluation
+from agents.commands.help_texts import field_texts
 from agents.metrics import TIMING, read_metrics
 from agents.models import Policy, new_tiny_model
 from agents.ppo import PPOConfig, PPOTrainer
+from agents.sampling import Sampling
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -281,6 +285,25 @@ def test_every_setting_is_explained_in_the_help(capsys):
     with pytest.raises(SystemExit):
         cli.main(["ppo", "--help"])
     assert "Epsilon of the clipped ratio" in capsys.readouterr().out
+
+
+def test_a_settings_help_is_one_paragraph(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        cli.main(["ppo", "--help"])
+    page = capsys.readouterr().out
+    assert "or adaptive: from the easiest level on, as fast as they are learned. (default:" in page
+    assert "--whiten-advantages, --no-whiten-advantages" in page
+    assert "NAME=WEIGHT, where they are not the task's own. (default: none)" in page
+
+
+@pytest.mark.parametrize(
+    "command", [*on_policy.COMMANDS.values(), sft.COMMAND, dpo.COMMAND, reward_model.COMMAND]
+)
+def test_every_setting_has_a_help_of_its_own(command):
+    for flags in (*command.defaults().values(), Sampling(), rlhf.Recipe(), Evaluation("tiny")):
+        names = {field.name for field in fields(flags)}
+        assert field_texts(type(flags)).keys() >= names - {"sampling"}
 
 
 @pytest.mark.parametrize(
