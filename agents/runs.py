@@ -136,16 +136,14 @@ def policy_of(name: str, **settings: Any) -> Policy:
 
 
 def model_of(name: str) -> str:
-    """What to load for the policy that a user names; loading it shows no progress any more.
+    """What to load for the policy that a user names.
 
     Raises:
         UserError: if there is none of this name.
     """
-    from transformers.utils import logging
-
     from agents.hub import find_model
 
-    logging.disable_progress_bar()
+    quiet()
     path = Path(name)
     if (path / INITIAL).is_dir() and not (path / POLICY).is_dir():
         algorithm = read_json(path / CONFIG_FILE)["algorithm"]
@@ -164,6 +162,13 @@ def model_of(name: str) -> str:
     folders = [x.name for x in Path().iterdir() if x.is_dir()]
     with user_errors(OSError, prefix=f"policy {name}: "):
         return find_model(name, ours=["tiny", *folders])
+
+
+def quiet() -> None:
+    """Let transformers show no progress of loading and saving."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:

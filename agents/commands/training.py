@@ -108,6 +108,7 @@ class TrainingCommand(ABC):
         from agents.distributed import by_first, rank, start, stop
 
         run, settings = given.run, self._settings(given)
+        runs.quiet()
         torch.set_num_threads(run.threads)
         with runs.user_errors(RuntimeError):
             start()
