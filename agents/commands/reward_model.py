@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass
-class Judged(Source):
+class RewardRun(Source):
     """What is learned from, and where the results go."""
 
     env: str | None = None
@@ -82,7 +82,7 @@ class RewardModelCommand(TrainingCommand):
         """The groups of flags."""
         from agents.reward_trainer import RewardModelConfig
 
-        return {"run": Judged(), "model": Judge(), "config": RewardModelConfig()}
+        return {"run": RewardRun(), "model": Judge(), "config": RewardModelConfig()}
 
     def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
         """Make the run folder, with the untrained model."""

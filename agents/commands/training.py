@@ -74,15 +74,14 @@ class TrainingCommand(ABC):
         fields = [(part, type(flags)) for part, flags in parts.items()]
         kind = dataclasses.make_dataclass(self.name.upper().replace("-", "_"), fields)
         given = parse(self.name, self.description, kind, arguments, kind(**parts))
-        if out := given.run.out if given.run.resume else None:
+        if given.run.resume:
+            out = given.run.out
             saved = self._saved(parts, out)
             given = parse(self.name, self.description, kind, arguments, kind(**saved))
             check_unchanged(given.run, saved.pop("run"))
             del saved["config"]
             for part, flags in saved.items():
                 runs.check_same(out, vars(flags), vars(getattr(given, part)))
-        elif given.run.resume:
-            runs.read_config(None, self.name)
         for part in parts:
             if part != "config":
                 getattr(given, part).check()
@@ -90,7 +89,7 @@ class TrainingCommand(ABC):
             given.config.validate()
         return given
 
-    def _saved(self, parts: dict[str, Any], out: Path) -> dict[str, Any]:
+    def _saved(self, parts: dict[str, Any], out: Path | None) -> dict[str, Any]:
         """The groups of flags that the run in folder `out` has."""
         config = runs.read_config(out, self.name)
         with runs.user_errors(KeyError, TypeError, prefix=f"{out} was made by another version: "):

@@ -311,6 +311,9 @@ def test_every_setting_has_a_help_of_its_own(command):
     [
         ("train", "there is no command train; there are ppo, "),
         ("ppo", "--env is missing"),
+        ("dpo --env TextTaste-v0 --online --pairs x", "--online plays for its pairs and does not"),
+        ("dpo --env TextTaste-v0 --num-pairs 0", "num_pairs is 0, expected at least 1"),
+        ("sft --env TextMath-v0 --max-length 9", "--max-length is about the texts of --data"),
         ("ppo --env TextMat-v0 --policy policy", "Did you mean: `TextMath`?"),
         ("ppo --env TextMath-v9 --policy policy", "It provides versioned environments: [ `v0` ]"),
         ("ppo --env nowhere:X-v0 --policy policy", "No module named 'nowhere'"),
