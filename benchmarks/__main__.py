@@ -15,6 +15,7 @@ NAMES = {
     "trainers": "our learners beside TRL's: tokens trained per second and memory",
     "rlhf": "reward models, DPO and PPO where the truth is known; over-optimisation; the frontier",
     "fronts": "learned Pareto fronts beside the true one",
+    "components": "reward models of several objectives: do their components rank responses?",
     "learn": "the learners side by side at equal CPU time: three tasks, three seeds",
 }
 
