@@ -36,8 +36,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import BertConfig, BertModel
 
+from agents.models import Policy
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
 from agents.reward_variants import MultiObjectiveRewardModel
+from benchmarks import fronts
 from benchmarks.taste import Clock, reward_trunk
 from textgym.task import Problem
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
@@ -240,4 +242,16 @@ def encoder_trunk(seed: int) -> BertModel:
     return trunk
 
 
-TRUNKS: dict[str, Callable[[int], Any]] = {"encoder": encoder_trunk, "causal": reward_trunk}
+def policy_trunk(seed: int) -> Policy:
+    """The embedded policy fitted to responses of the front, to prompts of both splits: see `fronts`.
+
+    It saw the prompts of the test, but no components.
+    """
+    return fronts.supervised(seed, weights_in_prompt=False)
+
+
+TRUNKS: dict[str, Callable[[int], Any]] = {
+    "encoder": encoder_trunk,
+    "causal": reward_trunk,
+    "policy": policy_trunk,
+}

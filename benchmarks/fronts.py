@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _a_policy_each(seed: int, num_iterations: int) -> Iterator[Row]:
     points = []
     for weight in WEIGHTS:
-        policy = _supervised(seed, weights_in_prompt=False)
+        policy = supervised(seed, weights_in_prompt=False)
         weighted = {"reward_weights": {"first": weight, "second": 1 - weight}}
         seconds = _train(policy, seed, num_iterations, **weighted)
         points.append(_point(policy, **weighted))
@@ -70,7 +70,7 @@ def _a_policy_each(seed: int, num_iterations: int) -> Iterator[Row]:
 
 
 def _one_for_all(seed: int, num_iterations: int) -> Iterator[Row]:
-    policy = _supervised(seed, weights_in_prompt=True)
+    policy = supervised(seed, weights_in_prompt=True)
     seconds = _train(policy, seed, 3 * num_iterations, weights_in_prompt=True)
     points = []
     for weight in WEIGHTS:
@@ -79,7 +79,7 @@ def _one_for_all(seed: int, num_iterations: int) -> Iterator[Row]:
     yield _summary("one", points)
 
 
-def _supervised(seed: int, *, weights_in_prompt: bool) -> Policy:
+def supervised(seed: int, *, weights_in_prompt: bool) -> Policy:
     """The embedded policy fitted to random points of the front, whatever the weights."""
     folder = CACHE / f"{seed}-{weights_in_prompt}"
     if not folder.is_dir():
