@@ -243,9 +243,9 @@ def encoder_trunk(seed: int) -> BertModel:
 
 
 def policy_trunk(seed: int) -> Policy:
-    """The embedded policy fitted to responses of the front, to prompts of both splits: see `fronts`.
+    """The embedded policy fitted to responses of the front, as `fronts` begins.
 
-    It saw the prompts of the test, but no components.
+    It has seen prompts of both splits, but no components.
     """
     return fronts.supervised(seed, weights_in_prompt=False)
 

@@ -304,6 +304,17 @@ def test_components_plug_into_the_multi_objective_environment():
     assert reward == pytest.approx(model.score(["2+3="], ["5"]).item(), abs=1e-5)
 
 
+def test_the_weighted_sum_is_what_an_environment_pays():
+    model = new_model(MultiObjectiveRewardModel, objectives={"a": 0.8, "b": 0.2}, pooling="mean")
+    env = gym.make(
+        "TextGeneration-v0", prompts=["2+3="], tokenizer="char", reward_fn=model.as_reward_fn()
+    )
+    env.reset(seed=0)
+    env.step(CharTokenizer().encode("5")[0])
+    a, b = model.components(["2+3="], ["5"])[0].tolist()
+    assert env.step(CharTokenizer.eos_token_id)[1] == pytest.approx(0.8 * a + 0.2 * b, abs=1e-5)
+
+
 def test_reward_components_are_those_of_the_model_as_it_is_now():
     model = new_model(MultiObjectiveRewardModel, objectives={"a": 0.7, "b": 0.3})
     reward = model.as_reward_components()["a"]
