@@ -18,8 +18,9 @@ Of both together:
 best_chosen  how often, of the front's responses to a test prompt, the best by the true weighted sum
              is the best by the learned components' too; mean over five weights
 
-The trunk has random weights: two layers of 64, read by their mean. An encoder's tokens see both
-ways and have absolute positions; a causal one is the Llama of the experiments on TextTaste.
+Trunks: an encoder of random weights, two layers of 64, whose tokens see both ways and have absolute
+positions; causal, the Llama of random weights from the experiments on TextTaste, of the same size;
+policy, the embedded policy after it was fitted to the front of TextMultiObjective, level four.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 from transformers import BertConfig, BertModel
 
 from agents.models import Policy
+from agents.reward_heads import Pooling
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
 from agents.reward_variants import MultiObjectiveRewardModel
 from benchmarks import fronts
@@ -80,35 +82,38 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--env", choices=TASKS, default="TextMultiObjective-v0")
     parser.add_argument("--level", default="four", help="difficulty of the problems")
     parser.add_argument("--trunk", choices=TRUNKS, default="encoder")
+    parser.add_argument("--pooling", choices=get_args(Pooling), default="mean")
     parser.add_argument("--iterations", type=int, default=1200, help=f"of {BATCH_SIZE} responses")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, help="where to append the lines too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for seed in options.seeds:
-        found = measure(options.env, options.level, options.trunk, options.iterations, seed)
-        asked = {"env": options.env, "level": options.level, "trunk": options.trunk, "seed": seed}
-        line = json.dumps({"benchmark": "components", **asked, **found})
+        asked = {n: getattr(options, n) for n in ("env", "level", "trunk", "pooling", "iterations")}
+        found = measure(seed, **asked)
+        line = json.dumps({"benchmark": "components", **asked, "seed": seed, **found})
         print(line, flush=True)
         if options.out is not None:
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
 
-def measure(env: str, level: str, trunk: str, num_iterations: int, seed: int) -> dict[str, Any]:
+def measure(
+    seed: int, *, env: str, level: str, trunk: str, pooling: Pooling, iterations: int
+) -> dict[str, Any]:
     """Train a model, and say how well its components rank test responses."""
     task, respond = TASKS[env][0](), TASKS[env][1]
     rng = np.random.default_rng(seed)
-    train = [_problem(task, level, "train", rng) for _ in range(BATCH_SIZE * num_iterations)]
+    train = [_problem(task, level, "train", rng) for _ in range(BATCH_SIZE * iterations)]
     test = [_problem(task, level, "test", rng) for _ in range(NUM_PROMPTS)]
     asked = [problem for problem in test for _ in range(NUM_RESPONSES)]
     lesson, exam = (sample(task, problems, respond, rng) for problems in (train, asked))
     objectives = dict.fromkeys(task.rewards, 0.5)
     model = MultiObjectiveRewardModel(
-        TRUNKS[trunk](seed), CharTokenizer(), objectives=objectives, pooling="mean", seed=seed
+        TRUNKS[trunk](seed), CharTokenizer(), objectives=objectives, pooling=pooling, seed=seed
     )
     config = RewardModelConfig(
-        learning_rate=3e-3, num_iterations=num_iterations, batch_size=BATCH_SIZE, seed=seed
+        learning_rate=3e-3, num_iterations=iterations, batch_size=BATCH_SIZE, seed=seed
     )
     trainer, clock = RewardModelTrainer(config, model, show=False), Clock()
     with clock.timed():
@@ -126,7 +131,6 @@ def measure(env: str, level: str, trunk: str, num_iterations: int, seed: int) ->
             "error": float(np.sqrt(np.mean((x - y) ** 2))),
         }
     return {
-        "iterations": num_iterations,
         "cpu_seconds": clock.seconds,
         **found,
         "best_chosen": best_chosen(model, task, test),
