@@ -160,10 +160,9 @@ def ranking(
     Returns:
         The share of pairs ordered rightly, and the share of pairs that tie in truth.
     """
-    # Means of rounded decimals: a tie is one up to rounding.
     gaps = np.subtract.outer(truth, truth)
     pairs = np.triu(comparable, 1)
-    decided = pairs & (np.abs(gaps) > 1e-9)
+    decided = pairs & (np.abs(gaps) > 1e-9)  # equal up to rounding is equal
     signs = np.sign(np.subtract.outer(said, said)) * np.sign(gaps)
     return float((signs[decided] + 1).mean() / 2), float(1 - decided.sum() / pairs.sum())
 
