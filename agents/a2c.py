@@ -44,6 +44,9 @@ class A2CConfig(RolloutConfig):
     value: Literal["head", "separate"] = "head"
     """The value function: a linear head on the policy's last layer, whose gradient stops there, or
     a network of its own that begins as a copy of the model (a Policy that has one keeps it)."""
+    value_learning_rate: float = 5e-3
+    """The value head's AdamW rate: it reads features of length 1, and is to follow the returns
+    however slowly a large policy moves."""
     value_coef: float = 0.5
     """Weight of the value loss."""
     entropy_coef: float = 0.0
@@ -68,6 +71,7 @@ class A2CConfig(RolloutConfig):
         check_ranges(
             self,
             integers={},
+            positive=("value_learning_rate",),
             non_negative=("value_coef", "entropy_coef", "kl_coef"),
             unit=("gamma", "gae_lambda"),
             choices={"value": ("head", "separate")},
@@ -103,7 +107,9 @@ class A2CTrainer:
         if config.value == "separate" and self.policy.value_model is None:
             self.policy.separate_values()
         self.reference = self.policy.reference()
-        self.optimizer = adamw(self.policy, config.learning_rate)
+        self.optimizer = adamw(
+            self.policy, config.learning_rate, value_learning_rate=config.value_learning_rate
+        )
         self.course = Course(config, self.policy, self.optimizer, folder=folder, show=show)
 
     def train(self, env: str | gymnasium.Env | VectorEnv, **kwargs: Any) -> nn.Module:

@@ -50,7 +50,8 @@ class Course:
         config: num_iterations, learning_rate, warmup_iterations, checkpoint_every and seed are read
             here.
         model: what checkpoints hold the weights of.
-        optimizer: whose learning rate is set, and whose state checkpoints hold.
+        optimizer: whose learning rate is set (of a group with a `rate`, to the config's field of
+            that name), and whose state checkpoints hold.
         folder: where metrics, checkpoints and the learning curve go; None: nowhere.
         show: whether to show progress.
 
@@ -185,7 +186,8 @@ class Course:
         rise = (self.iteration + 1) / (config.warmup_iterations + 1)
         fall = 1.0 - 0.9 * self.iteration / config.num_iterations
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(rise, 1.0) * fall
+            peak = getattr(config, group.get("rate", "learning_rate"))
+            group["lr"] = peak * min(rise, 1.0) * fall
 
     # -------------------------------------------------------------- run folder
 

@@ -16,12 +16,28 @@ from agents.shared_adamw import SharedAdamW
 
 
 def adamw(
-    model: nn.Module, learning_rate: float, *, weight_decay: float = 0.0
+    model: nn.Module,
+    learning_rate: float,
+    *,
+    weight_decay: float = 0.0,
+    value_learning_rate: float | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW over the parameters that are trained; several processes share out its state."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """AdamW over the parameters that are trained; several processes share out its state.
+
+    Args:
+        model: a Policy, or any other model.
+        learning_rate: Adam's step size.
+        weight_decay: per step, as a share of the learning rate.
+        value_learning_rate: the step size of a Policy's value head (None: the same).
+    """
+    trained = {name: x for name, x in model.named_parameters() if x.requires_grad}
+    groups = [{"params": list(trained.values())}]
+    if value_learning_rate is not None:
+        head = [trained.pop(name) for name in list(trained) if name.startswith("value_head.")]
+        own = {"lr": value_learning_rate, "rate": "value_learning_rate"}  # see Course
+        groups = [{"params": list(trained.values())}, {"params": head, **own}]
     kind = torch.optim.AdamW if distributed.num_ranks() == 1 else SharedAdamW
-    return kind(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return kind(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def micro_batches(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from agents.distributed import gather, num_ranks, rank, spread
 
@@ -26,7 +25,7 @@ class SharedAdamW(torch.optim.AdamW):
         **settings: likewise.
     """
 
-    def __init__(self, parameters: list[Tensor], **settings: Any) -> None:
+    def __init__(self, parameters: list[Any], **settings: Any) -> None:
         super().__init__(parameters, **settings)
         self._parameters = [x for group in self.param_groups for x in group["params"]]
         sizes, loads = [x.numel() for x in self._parameters], [0] * num_ranks()

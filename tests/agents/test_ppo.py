@@ -360,6 +360,26 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_after_it() -> None:
     assert rates[2] <= 1e-3
 
 
+def test_the_value_head_has_a_rate_of_its_own_which_rises_and_falls_alike() -> None:
+    trainer = new_trainer(learning_rate=1e-3, value_learning_rate=0.02, warmup_iterations=2)
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    heads = [x for group in trainer.optimizer.param_groups[1:] for x in group["params"]]
+    assert rates == [1e-3, 0.02]
+    assert {id(x) for x in heads} == {id(x) for x in trainer.policy.value_head.parameters()}
+    for _ in range(3):
+        trainer.step(words())
+        rate, of_head = (group["lr"] for group in trainer.optimizer.param_groups)
+        assert of_head == pytest.approx(20 * rate)
+
+
+def test_the_value_head_follows_the_returns_however_slowly_the_policy_learns() -> None:
+    trainer = new_trainer(learning_rate=1e-8, num_iterations=100, value_learning_rate=0.02)
+    torch.nn.init.zeros_(trainer.policy.value_head.weight)
+    rows = [trainer.step(words()) for _ in range(40)]
+    early, late = (sum(row["value_loss"] for row in part) for part in (rows[:5], rows[-5:]))
+    assert late < 0.6 * early
+
+
 # ------------------------------------------------------------------- repeating and resuming
 
 
