@@ -20,12 +20,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from agents.distributed import is_sharded, shared_out_like, whole
+
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = "textgym checkpoint 1"
 
 
 def save_checkpoint(
-    folder: str | Path,
+    folder: str | Path | None,
     *,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -33,8 +35,11 @@ def save_checkpoint(
 ) -> None:
     """Write the folder's checkpoint, replacing the one before it only once this one is whole.
 
+    Of several processes all call it, and one gives a folder: what they hold in parts is put
+    together there, a tensor at a time.
+
     Args:
-        folder: Where `checkpoint.safetensors` lies; made if missing.
+        folder: Where `checkpoint.safetensors` lies; made if missing. None: another process writes.
         model: Its parameters and persistent buffers are saved; tied weights are saved once. Frozen
             parameters are not saved: they are what the model was made with.
         optimizer: An optimizer of this model's parameters.
@@ -44,10 +49,18 @@ def save_checkpoint(
     Raises:
         ValueError: If the state holds anything else, or the optimizer a foreign parameter.
     """
+    weights = {}
+    for name, x in _trained_weights(model).items():
+        full = whole(x)
+        if folder is not None:
+            weights[name] = full.cpu() if is_sharded(x) else full
+    moments = _optimizer_state(optimizer)
+    if folder is None:
+        return
     tensors = _Tensors()
     header = {
-        "model": _encode(_trained_weights(model), "model", tensors),
-        "optimizer": _encode(_optimizer_state(optimizer), "optimizer", tensors),
+        "model": _encode(weights, "model", tensors),
+        "optimizer": _encode(moments, "optimizer", tensors),
         "optimizer_parameters": _optimizer_parameters(model, optimizer),
         "state": _encode(state, "state", tensors),
     }
@@ -78,9 +91,11 @@ def load_checkpoint(
         raise FileNotFoundError(f"no {FILE_NAME} in {Path(folder)}")
     header, tensors = _read(path)
     weights = _decode(header["model"], tensors)
-    _check_same_weights(weights, _trained_weights(model))
+    present = _trained_weights(model)
+    _check_same_weights(weights, present)
     _check_same_parameters(header["optimizer_parameters"], _optimizer_parameters(model, optimizer))
 
+    weights = {name: shared_out_like(x, present[name]) for name, x in weights.items()}
     model.load_state_dict(weights, strict=False)  # all but the frozen ones, as just checked
     saved = _decode(header["optimizer"], tensors)
     slots = {int(index): slot for index, slot in saved["state"].items()}

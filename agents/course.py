@@ -21,7 +21,7 @@ from torch import nn
 
 from agents.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from agents.config import TrainingConfig
-from agents.distributed import any_, gather, num_ranks, rank
+from agents.distributed import any_, gather, num_ranks, rank, whole
 from agents.environments import curriculum_of
 from agents.interrupt import held_back_interrupts
 from agents.metrics import METRICS_FILE, MetricsLogger, plot_learning_curve
@@ -172,7 +172,7 @@ class Course:
         """Processes that add up gradients stay equal only if they begin so."""
         if num_ranks() == 1:
             return
-        sums = [p.detach().sum(dtype=torch.float64) for p in self.model.parameters()]
+        sums = [whole(p.detach().sum(dtype=torch.float64)) for p in self.model.parameters()]
         starts = gather((self.iteration, torch.stack(sums).tolist()))
         for number, start in enumerate(starts):
             if start != starts[0]:
@@ -228,13 +228,11 @@ class Course:
         """
         if self.folder is None:
             return
-        if not self._writes:
-            self.optimizer.state_dict()  # gives the first process its share
-            return
         state = {name: getattr(self, name) for name in COUNTERS}
         curriculum = None if self._curriculum is None else self._curriculum.state_dict()
         state |= {"learner": self.state, "curriculum": curriculum}
-        save_checkpoint(self.folder, model=self.model, optimizer=self.optimizer, state=state)
+        folder = self.folder if self._writes else None
+        save_checkpoint(folder, model=self.model, optimizer=self.optimizer, state=state)
 
     def load_checkpoint(self) -> None:
         """Go on where the run folder's checkpoint stands.

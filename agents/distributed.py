@@ -5,8 +5,9 @@ of all processes together, so the sum of the gradients is the whole batch's, how
 micro-batches each process has. This is why gradients are added up here, after the last backward
 pass, and not by DistributedDataParallel, which wants equally many passes everywhere and averages.
 
-Every function but `rank` and `num_ranks` is a meeting: all processes call it, in the same order.
-What all of them decide upon (to stop, to skip) must therefore be a number that it returned.
+Every function but `rank`, `num_ranks` and those that speak of one process is a meeting: all
+processes call it, in the same order. What all of them decide upon (to stop, to skip) must therefore
+be a number that it returned.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PATIENCE = timedelta(hours=2)
 died is noticed at once, by the launcher."""
 
 _alone: ContextVar[bool] = ContextVar("_alone", default=False)
+_keeps_step: ContextVar[bool] = ContextVar("_keeps_step", default=False)
 
 
 def start() -> None:
@@ -135,6 +137,47 @@ def sum_(tensors: list[Tensor]) -> None:
 def spread(tensors: list[Tensor], source: int) -> None:
     """Make tensors in all processes, in place, what they are in process `source`."""
     _in_buckets(tensors, lambda x: distributed.broadcast(x, source))
+
+
+def is_sharded(x: Tensor) -> bool:
+    """Whether each process holds a part of the tensor (a DTensor; see `agents.sharding`)."""
+    return hasattr(x, "to_local")  # DTensor takes a second to import
+
+
+def own_part(x: Tensor) -> Tensor:
+    """This process's part, which shares its memory, of a sharded tensor; any other as it is."""
+    return x.to_local() if is_sharded(x) else x
+
+
+def whole(x: Tensor) -> Tensor:
+    """All of a sharded tensor, put together; any other as it is."""
+    return x.full_tensor() if is_sharded(x) else x
+
+
+def shared_out_like(x: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor sharded as `model` is, if that is; each process takes its part of its own."""
+    if not is_sharded(model):
+        return x
+    from torch.distributed.tensor import distribute_tensor
+
+    x = x.to(model.device)
+    return distribute_tensor(x, model.device_mesh, model.placements, src_data_rank=None)
+
+
+def keep_step() -> None:
+    """From now on all processes pass their models equally often: one of these is sharded."""
+    _keeps_step.set(True)
+
+
+def in_step(parts: list[Tensor]) -> list[Tensor]:
+    """Row numbers of each pass through a model; of none in those that only others need.
+
+    These are at the end, and there only after `keep_step`.
+    """
+    if not _keeps_step.get():
+        return parts
+    missing = max(gather(len(parts))) - len(parts)
+    return parts + [torch.zeros(0, dtype=torch.int64)] * missing
 
 
 def _in_buckets(tensors: list[Tensor], meet: Callable[[Tensor], Any]) -> None:

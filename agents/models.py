@@ -27,6 +27,7 @@ from agents.adapters import (
     without_adapter,
 )
 from agents.batch import Rollout
+from agents.distributed import in_step
 from agents.hugging_face import (
     attention_span,
     checkpointing,
@@ -210,7 +211,7 @@ class Policy(nn.Module):
         mask[~rollout.mask.any(1)] = False  # no verdict: nothing of the row counts
         values = torch.zeros(mask.shape, device=mask.device)
         limits = {"max_rows": max(len(rollout), 1), "max_tokens": max_tokens}
-        for rows in split(rollout.lengths + 1, **limits, groups=rollout.problem):
+        for rows in in_step(split(rollout.lengths + 1, **limits, groups=rollout.problem)):
             values[rows] = self.values(tokens[rows], mask[rows])
         bootstrap = values.gather(1, rollout.lengths[:, None])[:, 0]
         values = values[:, :-1].masked_fill(~rollout.mask, 0.0)
@@ -340,7 +341,7 @@ class _AdapterOff:
     ) -> TokenStats:
         policy, zeros = self.policy, torch.zeros(mask.shape, device=mask.device)
         if not bool(mask.any()):
-            return TokenStats(zeros, zeros, zeros)
+            return policy(tokens, mask)
         # Dropout in the reference would be noise in the KL. Its values nobody asks for.
         with evaluating(policy), policy.model.disable_adapter():
             picked, entropies, _ = policy._judge(tokens, mask, sampling, legal)

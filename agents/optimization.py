@@ -45,11 +45,13 @@ def micro_batches(
 ) -> list[Tensor]:
     """Rows [n] of each micro-batch of an optimizer step on rows of these lengths [B].
 
-    None, if there are no rows: of several processes, one may have none. Rows that share a number of
-    `groups` [B] stay together where they fit, so that their prompt is computed once.
+    None, if there are no rows: of several processes, one may have none. If the model is sharded,
+    all have equally many, some without rows. Rows that share a number of `groups` [B] stay together
+    where they fit, so that their prompt is computed once.
     """
     rows = max(-(-len(lengths) // config.gradient_accumulation_steps), 1)
-    return split(lengths, max_rows=rows, max_tokens=config.max_tokens, groups=groups)
+    parts = split(lengths, max_rows=rows, max_tokens=config.max_tokens, groups=groups)
+    return distributed.in_step(parts)
 
 
 def update(
@@ -67,7 +69,8 @@ def update(
         losses: one (loss, metrics) per micro-batch, best from a generator, so that each graph is
             freed before the next is built. Each is a sum divided by the count of the whole step, of
             all micro-batches and processes, so their sum is the step's loss however it was split.
-            Of several processes some may have fewer, or none.
+            Of several processes some may have fewer, or none, but not if the model is sharded
+            (see `micro_batches`).
         max_grad_norm: the gradient's norm is cut to this.
 
     Returns:
@@ -86,7 +89,7 @@ def update(
             totals[name] = totals[name] + value if name in totals else value
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     totals = _of_all_processes(parameters, totals)
-    totals["grad_norm"] = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    totals["grad_norm"] = _cut(parameters, max_grad_norm)
     # One transfer for all of them: on an accelerator each would be a synchronisation.
     names, values = list(totals), torch.stack([value.float() for value in totals.values()])
     numbers = dict(zip(names, values.tolist(), strict=True))
@@ -100,8 +103,26 @@ def update(
     return numbers
 
 
+def _cut(parameters: list[Tensor], max_norm: float) -> Tensor:
+    """`nn.utils.clip_grad_norm_`, also of parameters of which some are sharded."""
+    grads = [x.grad for x in parameters if x.grad is not None]
+    parts = [x.to_local() for x in grads if distributed.is_sharded(x)]
+    if not parts:
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    common = [x for x in grads if not distributed.is_sharded(x)]
+    squares = [nn.utils.get_total_norm(x).square() for x in (common, parts)]
+    norm = (squares[0] + distributed.summed(squares[1])).sqrt()
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for grad in (*common, *parts):
+        grad.mul_(scale)
+    return norm
+
+
 def _of_all_processes(parameters: list[Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add up the gradients, in place, and the metrics over all processes."""
+    """Add up the gradients, in place, and the metrics over all processes.
+
+    Those of sharded parameters are added up already.
+    """
     if distributed.num_ranks() == 1:
         return totals
     # A process without a token to learn from knows neither: all must add up the same tensors.
@@ -109,7 +130,7 @@ def _of_all_processes(parameters: list[Tensor], totals: dict[str, Tensor]) -> di
     everywhere = distributed.gather((has_grad, list(totals)))
     grads = []
     for parameter, *has in zip(parameters, *(flags for flags, _ in everywhere), strict=True):
-        if any(has):
+        if any(has) and not distributed.is_sharded(parameter):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             grads.append(parameter.grad)

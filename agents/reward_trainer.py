@@ -174,7 +174,7 @@ class RewardModelTrainer:
 
         def losses(rows: Tensor) -> Iterator[tuple[Tensor, Metrics]]:
             mine = rows[rank() :: num_ranks()]
-            for part in micro_batches(lengths[mine], config):
+            for part in filter(len, micro_batches(lengths[mine], config)):
                 numbers = mine[part]
                 places = [kept[i] for i in numbers.tolist()]
                 scores = self.model.forward_pairs(firsts[places], seconds[places])
@@ -247,7 +247,7 @@ class RewardModelTrainer:
 
         def losses(rows: Tensor) -> Iterator[tuple[Tensor, Metrics]]:
             mine, count = rows[rank() :: num_ranks()], known[rows].sum().to(device)
-            for part in micro_batches(lengths[mine], config):
+            for part in filter(len, micro_batches(lengths[mine], config)):
                 numbers = mine[part]
                 chosen = texts[numbers.tolist()]
                 predict = self.model.forward_components if many else self.model.forward_texts

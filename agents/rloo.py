@@ -157,9 +157,8 @@ class RLOOTrainer:
         Divided by the tokens of the batch, not by its episodes: a factor of the whole step, which
         changes nothing in the gradient's direction.
         """
-        config, width = self.config, int(rollout.lengths.max())
-        rollout, advantages = rollout.trim(), advantages[:, :width]
-        mask = rollout.mask
+        config, rollout = self.config, rollout.trim()
+        mask, advantages = rollout.mask, advantages[:, : rollout.tokens.shape[1]]
         stats = self.policy(rollout.tokens, mask, sampling=config.sampling, legal=rollout.legal)
         loss, metrics = policy_gradient_loss(stats.log_probs, advantages, mask, count=count)
         disorder, entropy_metrics = entropy_loss(stats.entropies, mask, count=count)

@@ -21,6 +21,7 @@ from agents.environments import as_vector_env, check_tokens, curriculum_of
 from agents.generation import Generator, SlotDecoder
 from agents.models import Policy
 from agents.sampling import Sampling
+from agents.sharding import whole_policy
 from textgym.bank import ProblemBank
 from textgym.vector import TokenVectorEnv
 
@@ -78,8 +79,10 @@ def collect(
     if generator is not None:
         points = torch.rand(num_episodes * part[1], length, generator=generator)
         points = points[num_episodes * part[0] :][:num_episodes].numpy()
-    decoder = (engine or SlotDecoder)(policy, envs.num_envs, length, sampling)
-    return Collector(policy, envs, num_episodes, decoder, points, action_masks).run(seed, options)
+    with whole_policy(policy) as player:
+        decoder = (engine or SlotDecoder)(player, envs.num_envs, length, sampling)
+        collector = Collector(player, envs, num_episodes, decoder, points, action_masks)
+        return collector.run(seed, options)
 
 
 def evaluate(

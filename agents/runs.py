@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.course import Course
     from agents.models import Policy
     from textgym.vector import TokenVectorEnv
 
@@ -171,6 +172,32 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+def trainee(folder: Path, config: Any, *, shard: bool, **settings: Any) -> Policy:
+    """The policy that a run begins with, to be trained.
+
+    Args:
+        folder: the run's.
+        config: the learner's; if it wants a value network, a sharded policy has to bring it.
+        shard: whether all processes share out its layers.
+        **settings: keywords of `load_policy`.
+
+    Raises:
+        UserError: if it cannot be loaded, or sharded.
+    """
+    source = str(folder / INITIAL)
+    if not shard:
+        return policy_of(source, **settings)
+    import torch
+
+    from agents.sharding import ShardedPolicy
+
+    device = settings["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    settings |= {"device": "cpu", "value": getattr(config, "value", "head")}
+    policy = policy_of(source, **settings)  # whole, for which a GPU may be too small
+    with user_errors(ValueError, prefix=f"policy {source}: "):
+        return ShardedPolicy(policy, device)
+
+
 def env_of(env_id: str, policy: Policy, **kwargs: Any) -> TokenVectorEnv:
     """The environment that a user names, with the policy's tokenizer.
 
@@ -267,12 +294,13 @@ def check_same(out: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
 
 
 @contextmanager
-def interruptible(algorithm: str, folder: Path) -> Iterator[None]:
+def interruptible(algorithm: str, folder: Path, *, shard: bool = False) -> Iterator[None]:
     """Say how a run that stops here goes on."""
     from agents.distributed import num_ranks
 
     program = "python" if num_ranks() == 1 else f"torchrun --nproc-per-node {num_ranks()}"
     again = f"{program} -m agents {algorithm} --resume --out {shlex.quote(str(folder))}"
+    again += " --shard" if shard else ""
     try:
         yield
     except KeyboardInterrupt:
@@ -293,14 +321,23 @@ def go_on(folder: Path, config: dict[str, Any]) -> None:
 def finish(folder: Path, trainer: Any) -> dict[str, Any]:
     """Save the trained policy, measure it and write summary.json, which is returned too.
 
+    Of several processes all call it, and the first does it.
+
     Args:
         folder: the run's.
         trainer: with its `policy` and its `course`.
     """
+    from agents.distributed import by_first
+    from agents.sharding import save, whole_policy
+
+    save(trainer.policy, folder / POLICY)
+    with whole_policy(trainer.policy) as policy:
+        return by_first(lambda: _summarise(folder, policy, trainer.course))
+
+
+def _summarise(folder: Path, policy: Policy, course: Course) -> dict[str, Any]:
     from agents.metrics import read_metrics
 
-    policy, course = trainer.policy, trainer.course
-    policy.save(folder / POLICY)
     config, before = read_json(folder / CONFIG_FILE), read_json(folder / BEFORE_FILE)
     after = _measure(policy, config)
     figures = ("success", "greedy", "return")

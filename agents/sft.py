@@ -272,7 +272,7 @@ class SFTTrainer:
     def _losses(self, tokens: Tensor, mask: Tensor, count: int) -> Iterator[tuple[Tensor, Metrics]]:
         lengths = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)
         for rows in micro_batches(lengths, self.config):
-            width = int(lengths[rows].max())
+            width = max(lengths[rows].tolist(), default=0)
             part, chosen = (x[rows, :width].to(self.policy.device) for x in (tokens, mask))
             log_probs = self.policy(part, chosen).log_probs
             # The likelihood's gradient is the policy gradient with every advantage 1.

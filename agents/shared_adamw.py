@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
-from agents.distributed import gather, num_ranks, rank, spread
+from agents.distributed import (
+    gather,
+    is_sharded,
+    num_ranks,
+    own_part,
+    rank,
+    shared_out_like,
+    spread,
+    whole,
+)
 
 
 class SharedAdamW(torch.optim.AdamW):
@@ -16,7 +25,8 @@ class SharedAdamW(torch.optim.AdamW):
     A process updates its share and tells the others the new values, so that the result is AdamW's
     to the last bit. In float32 a parameter takes 8 + 8 / n bytes in each of n processes (weight,
     gradient, moments) instead of 16. Stage 1 of Rajbhandari et al. 2020, "ZeRO: memory
-    optimizations toward training trillion parameter models".
+    optimizations toward training trillion parameter models". Of a sharded parameter, which takes
+    16 / n, each process updates its own part.
 
     `step` and `state_dict` are meetings: all processes call them.
 
@@ -29,18 +39,26 @@ class SharedAdamW(torch.optim.AdamW):
         super().__init__(parameters, **settings)
         self._parameters = [x for group in self.param_groups for x in group["params"]]
         sizes, loads = [x.numel() for x in self._parameters], [0] * num_ranks()
-        self.owners = [0] * len(sizes)
+        self.owners: list[int | None] = [None] * len(sizes)  # None: all, of a part each
         # The largest first, each to who has least.
         for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
-            self.owners[index] = loads.index(min(loads))
-            loads[self.owners[index]] += sizes[index]
+            if not is_sharded(self._parameters[index]):
+                self.owners[index] = loads.index(min(loads))
+                loads[self.owners[index]] += sizes[index]
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        """As AdamW's, which fills the lists; one call cannot update whole and sharded tensors."""
+        has_complex = super()._init_group(group, *lists)
+        for tensors in lists:
+            tensors[:] = map(own_part, tensors)
+        return has_complex
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update the parameters that have a gradient."""
         loss = None if closure is None else closure()
         for parameter, owner in zip(self._parameters, self.owners, strict=True):
-            if owner != rank():
+            if owner not in (None, rank()):
                 parameter.grad = None  # AdamW leaves it alone then, and makes no moments for it
         super().step()
         for source in range(num_ranks()):
@@ -61,13 +79,23 @@ class SharedAdamW(torch.optim.AdamW):
             slot = saved["state"].get(index)
             if slot is None:
                 slot = {name: torch.empty(s, dtype=t, device=d) for name, (s, t, d) in kind.items()}
-            for x in slot.values():  # one by one, so that only one is held besides one's own
-                spread([x], self.owners[index])
-            if rank() == 0:
-                state[index] = {name: x.cpu() for name, x in slot.items()}
+            owner, state[index] = self.owners[index], {}
+            for name, x in slot.items():  # one by one: only one is held besides one's own
+                if owner is not None:
+                    spread([x], owner)
+                full = whole(x)
+                if rank() == 0:
+                    state[index][name] = full.cpu()
         return {**saved, "state": state} if rank() == 0 else saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take one's share of what AdamW's or this class's `state_dict` gave."""
-        own = {i: x for i, x in state_dict["state"].items() if self.owners[i] == rank()}
+        own = {
+            i: {
+                name: shared_out_like(x, self._parameters[i]) if x.ndim else x
+                for name, x in slot.items()
+            }
+            for i, slot in state_dict["state"].items()
+            if self.owners[i] in (None, rank())
+        }
         super().load_state_dict({**state_dict, "state": own})

@@ -88,7 +88,7 @@ class TextData:
         The k texts of a prompt are neighbours, so that a policy computes the prompt once for them.
         """
         texts = [(self.prompts[row], response) for row in rows for response in self.responses[row]]
-        length = max(len(prompt) + len(response) for prompt, response in texts)
+        length = max((len(prompt) + len(response) for prompt, response in texts), default=0)
         tokens = torch.full((len(texts), length), self.pad, dtype=torch.int64)
         mask = torch.zeros((len(texts), length), dtype=torch.bool)
         for i, (prompt, response) in enumerate(texts):

@@ -52,6 +52,7 @@ LAYERS = {
         ["models", "generation", "serving", "checkpoint", "metrics", "interrupt"],
         ["reward_backbone", "reward_model", "reward_variants", "reward_ensemble"],
         ["environments"],
+        ["sharding"],
         ["collector"],
         ["rollout", "buffer", "optimization", "course", "forward_backward", "self_play"],
         ["play"],

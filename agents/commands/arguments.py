@@ -58,6 +58,7 @@ class Source:
     threads: int = 1
     """CPU threads; for a small model one is fastest."""
 
+    shard: ClassVar[bool] = False  # a flag of those that can
     own: ClassVar[tuple[str, ...]] = ()  # the fields that a subclass adds
 
     @property
@@ -102,6 +103,10 @@ class Run(Source):
     warm_up: float = 0.25
     """A policy that cannot do the task at all is first fitted to reference answers, up to this
     sampled success (0: never)."""
+    shard: bool = False
+    """Let several processes share out the weights, gradients and optimizer state of the layers
+    (FSDP), for a model that does not fit on one GPU with them; to play, its weights alone have to,
+    in --dtype. A run goes on with it or without: say it again with --resume."""
 
     own: ClassVar[tuple[str, ...]] = ("warm_up",)
 

@@ -120,8 +120,14 @@ class RewardModelCommand(TrainingCommand):
 
     def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
         """Save the model, measure it on the pairs that it never saw, and write summary.json."""
+        from agents.distributed import by_first
+
+        return by_first(lambda: self._finish(trainer, data["test"], given, folder))
+
+    def _finish(
+        self, trainer: Any, test: list[Preference], given: Any, folder: Path
+    ) -> dict[str, Any]:
         trainer.model.eval().save(folder / MODEL)
-        test = data["test"]
         quality = trainer.evaluate(test) if test else None
         summary = {
             "env_id": given.run.env,

@@ -52,7 +52,7 @@ class TrainingCommand(ABC):
 
     @abstractmethod
     def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
-        """Save and measure what came of it, write summary.json and return it. In the first."""
+        """Save and measure what came of it, write summary.json and return it: a meeting."""
 
     @abstractmethod
     def show(self, summary: dict[str, Any], folder: Path) -> None:
@@ -104,13 +104,18 @@ class TrainingCommand(ABC):
         """Begin a run or go on with it, and bring it to its end."""
         import torch
 
-        from agents.distributed import by_first, rank, start, stop
+        from agents.distributed import by_first, num_ranks, rank, start, stop
 
         run, settings = given.run, self._settings(given)
         runs.quiet()
         torch.set_num_threads(run.threads)
         with runs.user_errors(RuntimeError):
             start()
+        if run.shard and num_ranks() == 1:
+            raise UserError(
+                "shard is for several processes, and there is one: start them by torchrun "
+                "--nproc-per-node N -m agents ..., or leave it out"
+            )
         folder = by_first(
             lambda: (
                 run.out
@@ -118,7 +123,7 @@ class TrainingCommand(ABC):
                 else runs.new_folder(run.out, run.told, self.name, given.config.seed)
             )
         )
-        with runs.interruptible(self.name, folder):
+        with runs.interruptible(self.name, folder, shard=run.shard):
             by_first(lambda: None if run.resume else self.begin(given, folder, settings))
             trainer = None
             try:
@@ -130,7 +135,7 @@ class TrainingCommand(ABC):
                     # The data are at fault: the mended command shall find no run that has them.
                     by_first(lambda: shutil.rmtree(folder))
                 raise
-            summary = by_first(lambda: self.finish(trainer, data, given, folder))
+            summary = self.finish(trainer, data, given, folder)
         if rank() == 0:
             self.show(summary, folder)
         stop()
@@ -177,7 +182,8 @@ class PolicyCommand(TrainingCommand):
 
     def load(self, given: Any, folder: Path) -> tuple[Any, Any]:
         """The trainer and the environment."""
-        policy = runs.policy_of(str(folder / runs.INITIAL), **given.model.settings())
+        how = given.model.settings()
+        policy = runs.trainee(folder, given.config, shard=given.run.shard, **how)
         env = runs.env_of(given.run.env, policy, **given.run.settings()["env_kwargs"])
         return self.trainer_class()(given.config, policy, folder=folder), env
 
