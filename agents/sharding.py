@@ -7,7 +7,7 @@ processes put the whole model together once, in the precision that it computes i
 again: tokens are then drawn without meeting at each of them.
 
 A pass through the model is a meeting here: all processes make equally many, in the same order (see
-`distributed.in_step`), with or without rows.
+`distributed.in_step`). Who has no rows left passes a token for nothing, and its loss, a sum, is 0.
 """
 
 from __future__ import annotations

@@ -146,6 +146,16 @@ def test_a_process_without_a_verdict_takes_part(algorithm: str, tmp_path: Path) 
     assert any(not torch.equal(first[name], x) for name, x in start.items())
 
 
+def test_who_has_fewer_micro_batches_gets_empty_ones(tmp_path: Path) -> None:
+    def work(folder: Path) -> list[list[int]]:
+        parts = [torch.tensor([1, 2]), torch.tensor([3])][ours.rank() :]
+        before = [len(part) for part in ours.in_step(parts)]
+        ours.keep_step()
+        return [before, [len(part) for part in ours.in_step(parts)]]
+
+    assert together(work, tmp_path) == [[[2, 1], [2, 1]], [[1], [1, 0]]]
+
+
 def test_the_gradient_is_cut_by_its_norm_over_all_parts(tmp_path: Path) -> None:
     def step() -> float:
         policy = sharded(new_policy())
@@ -219,7 +229,7 @@ def test_the_policy_that_plays_is_the_whole_one(
         move(policy, 0.02)
         return Policy(policy.model, policy.tokenizer, dtype=dtype)
 
-    def play(_: Path | None = None) -> list[Tensor]:
+    def play(_: Path | None = None) -> list[Any]:
         policy = sharded(make().eval())
         envs = as_vector_env(RLEnvironment(WORDS_TASK), 8)
         rollout, _ = collect(policy, envs, 16, generator=seeded(3), seed=5)
@@ -233,8 +243,7 @@ def test_the_policy_that_plays_is_the_whole_one(
     tokens, log_probs, learned, size, _ = play()
     for got in together(play, tmp_path):
         assert torch.equal(got[0], tokens) and torch.equal(got[1], log_probs)
-        rounding = 1e-5
-        torch.testing.assert_close(got[2], learned, atol=rounding, rtol=0)
+        torch.testing.assert_close(got[2], learned, atol=1e-5, rtol=0)
         assert got[3] == size and got[4] < size
 
 
