@@ -328,9 +328,12 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
         trainer: with its `policy` and its `course`.
     """
     from agents.distributed import by_first
-    from agents.sharding import save, whole_policy
+    from agents.sharding import ShardedPolicy, whole_policy
 
-    save(trainer.policy, folder / POLICY)
+    if isinstance(trainer.policy, ShardedPolicy):
+        trainer.policy.save(folder / POLICY)
+    else:
+        by_first(lambda: trainer.policy.save(folder / POLICY))
     with whole_policy(trainer.policy) as policy:
         return by_first(lambda: _summarise(folder, policy, trainer.course))
 

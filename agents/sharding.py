@@ -71,10 +71,7 @@ class ShardedPolicy(Policy):
             _shard(trunk, device, dtype, set(outside.values()))
 
     def _try_out(self) -> None:
-        """Nothing: the given policy knows its head, and its prompts are not shared any more.
-
-        Whether it pays depends on the rows: processes would make unequal passes.
-        """
+        """Not again. Prompts are not shared: whether that pays is not alike in all processes."""
 
     def _trunks(self) -> list[nn.Module]:
         """The model's and, if it is one, the value network's."""
@@ -146,7 +143,7 @@ class ShardedPolicy(Policy):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """See `Policy.save`: a meeting, in which the first process writes the folder."""
-        # From its main memory: a GPU may not hold all weights in this precision.
+        # From main memory: a GPU may not hold all weights in this precision.
         with self.filled(torch.float32, "cpu", keep=rank() == 0) as policy:
             by_first(lambda: policy.save(folder))
 
@@ -169,14 +166,6 @@ def whole_policy(policy: Policy) -> Iterator[Policy]:
     dtype = policy.autocast_dtype or torch.float32
     with policy.filled(dtype, policy.device, part="model") as frame:
         yield frame
-
-
-def save(policy: Policy, folder: str | os.PathLike[str]) -> None:
-    """Have the first process write the policy, sharded or not: a meeting (see `Policy.save`)."""
-    if isinstance(policy, ShardedPolicy):
-        policy.save(folder)
-    else:
-        by_first(lambda: policy.save(folder))
 
 
 def _check_same(policy: Policy) -> None:

@@ -24,7 +24,7 @@ from agents.models import Policy, load_policy, new_tiny_model
 from agents.optimization import update
 from agents.rollout import collect
 from agents.sft import SFTConfig, SFTTrainer
-from agents.sharding import ShardedPolicy, save, whole_policy
+from agents.sharding import ShardedPolicy, whole_policy
 from tests.agents.learners import WORDS as WORDS_TASK
 from tests.agents.learners import Words, learner, move, new_policy, seeded, words
 from tests.agents.test_distributed import WORDS, together, trained
@@ -292,7 +292,7 @@ def test_the_policy_is_saved_whole(tmp_path: Path) -> None:
     def work(folder: Path) -> None:
         policy = adapted_policy()
         move(policy, 0.02)
-        save(sharded(policy), folder / "policy")
+        sharded(policy).save(folder / "policy")
 
     work(tmp_path / "one")
     together(work, tmp_path / "two")
