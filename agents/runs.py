@@ -16,8 +16,9 @@ import json
 import os
 import platform
 import shlex
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,43 @@ def new_folder(out: Path | None, env_id: str, algorithm: str, seed: int) -> Path
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists already and is no run: choose another --out")
     return out
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a new run's folder, with an empty initial/; if the block fails, it is gone again.
+
+    Raises:
+        UserError: if it cannot be made. Of several runs that are to have it, the first gets it.
+    """
+    try:
+        (folder / INITIAL).mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{folder} is another run's by now: choose another --out") from None
+    except OSError as error:
+        raise UserError(f"{error}: choose another --out") from error
+    try:
+        yield
+    except BaseException:
+        discard(folder)
+        raise
+
+
+def discard(folder: Path) -> None:
+    """Remove what a run has made before its first iteration is over, and nothing else."""
+    shutil.rmtree(folder / INITIAL)
+    own = (
+        CONFIG_FILE,
+        BEFORE_FILE,
+        "metrics.jsonl",
+        "checkpoint.*",
+        "events.out.*",
+        "*.unfinished",
+    )
+    for path in {path for pattern in own for path in folder.glob(pattern)}:
+        path.unlink()
+    with suppress(OSError):  # what others put there stays, as does a link to a folder
+        folder.rmdir()
 
 
 def is_run(folder: Path) -> bool:
@@ -269,7 +307,7 @@ def start(folder: Path, config: dict[str, Any]) -> None:
         config: env_id, env_kwargs, policy and warm_up are read here; all of it goes to config.json.
 
     Raises:
-        UserError: if there is no such policy or environment.
+        UserError: if there is no such policy or environment, or the folder cannot be made.
     """
     from agents.warm_up import warm_up
 
@@ -278,10 +316,10 @@ def start(folder: Path, config: dict[str, Any]) -> None:
     with user_errors(ValueError, prefix=f"{config['policy']} cannot play {config['env_id']}: "):
         warmed_up = warm_up(policy, env, config["warm_up"])
         before = {**_measure(policy, config), "warm_up": warmed_up}
-    folder.mkdir(parents=True, exist_ok=True)
-    policy.save(folder / INITIAL)
-    write_json(folder / BEFORE_FILE, before)
-    write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
+    with made(folder):
+        policy.save(folder / INITIAL)
+        write_json(folder / BEFORE_FILE, before)
+        write_json(folder / CONFIG_FILE, {**config, "versions": versions()})
 
 
 def check_same(out: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:

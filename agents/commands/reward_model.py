@@ -98,9 +98,9 @@ class RewardModelCommand(TrainingCommand):
                 max_length=model.max_length,
                 seed=given.config.seed,
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        untrained.save(folder / runs.INITIAL)
-        runs.write_json(folder / runs.CONFIG_FILE, {**settings, "versions": runs.versions()})
+        with runs.made(folder):
+            untrained.save(folder / runs.INITIAL)
+            runs.write_json(folder / runs.CONFIG_FILE, {**settings, "versions": runs.versions()})
 
     def load(self, given: Any, folder: Path) -> tuple[Any, Any]:
         """The trainer and the pairs of each split."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import shutil
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Any
 from agents import runs
 from agents.commands.arguments import check_unchanged, parse
 from agents.runs import UserError
+
+GRACE = 10.0
+"""Seconds that the first process has to find an error that another one has found."""
 
 
 class TrainingCommand(ABC):
@@ -133,7 +136,7 @@ class TrainingCommand(ABC):
             except UserError:
                 if not run.resume and not (trainer and trainer.course.iteration):
                     # The data are at fault: the mended command shall find no run that has them.
-                    by_first(lambda: shutil.rmtree(folder))
+                    _discard(folder)
                 raise
             summary = self.finish(trainer, data, given, folder)
         if rank() == 0:
@@ -220,3 +223,18 @@ class PolicyCommand(TrainingCommand):
         options += " --split train" if summary["test_split"] == "train" else ""
         print(f"measure   python -m agents evaluate {options}")
         print(f"load      AutoModelForCausalLM.from_pretrained({str(folder / runs.POLICY)!r})")
+
+
+def _discard(folder: Path) -> None:
+    """Remove a run that came to nothing, in the first process.
+
+    Not in a meeting: whatever is wrong may be so in this process alone. The others wait a while,
+    because a launcher ends them all when one ends.
+    """
+    from agents.distributed import rank
+
+    deadline = time.monotonic() + GRACE
+    while rank() and runs.is_run(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if not rank():
+        runs.discard(folder)
