@@ -35,7 +35,8 @@ def adamw(
     if value_learning_rate is not None:
         head = [trained.pop(name) for name in list(trained) if name.startswith("value_head.")]
         own = {"lr": value_learning_rate, "rate": "value_learning_rate"}  # see Course
-        groups = [{"params": list(trained.values())}, {"params": head, **own}]
+        both = [{"params": list(trained.values())}, {"params": head, **own}]
+        groups = [group for group in both if group["params"]]
     kind = torch.optim.AdamW if distributed.num_ranks() == 1 else SharedAdamW
     return kind(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
 

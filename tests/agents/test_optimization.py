@@ -106,3 +106,12 @@ def test_micro_batches_hold_every_row_once_within_the_limits() -> None:
 
 def test_no_rows_are_no_micro_batches() -> None:
     assert micro_batches(torch.tensor([], dtype=torch.int64), TrainingConfig()) == []
+
+
+def test_a_group_that_has_no_weights_to_train_is_left_out() -> None:
+    for trained, rates in (("both", [1.0, 2.0]), ("body", [1.0]), ("value_head", [2.0])):
+        model = nn.ModuleDict({"body": model_of(), "value_head": model_of()})
+        for name, part in model.items():
+            part.requires_grad_(trained in ("both", name))
+        optimizer = adamw(model, 1.0, value_learning_rate=2.0)
+        assert [group["lr"] for group in optimizer.param_groups] == rates
