@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents import PPOConfig, PPOTrainer, evaluate, load_policy
+from agents import PPOConfig, PPOTrainer, SFTConfig, evaluate, load_policy
 from agents.warm_up import warm_up
 
 
@@ -15,7 +15,8 @@ def test_ppo_raises_held_out_success_on_programs(tmp_path, monkeypatch):
     torch.set_num_threads(1)
     policy = load_policy("tiny")
     # It cannot write any program before. From where .25 is just reached, success rises slowly.
-    assert warm_up(policy, "TextCode-v0", 0.35) >= 0.35
+    quickly = SFTConfig(batch_size=32, evaluate_every=40)
+    assert warm_up(policy, "TextCode-v0", 0.35, config=quickly) >= 0.35
     before = evaluate(policy, "TextCode-v0").success.mean()
     assert 0.2 <= before <= 0.45
     PPOTrainer(PPOConfig(num_iterations=50), policy).train("TextCode-v0")
