@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -84,12 +84,15 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: If the folder has no checkpoint.
-        ValueError: If the checkpoint is of another format, model or optimizer.
+        ValueError: If the checkpoint is damaged, or of another format, model or optimizer.
     """
     path = Path(folder) / FILE_NAME
     if not path.exists():
         raise FileNotFoundError(f"no {FILE_NAME} in {Path(folder)}")
-    header, tensors = _read(path)
+    try:
+        header, tensors = _read(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     weights = _decode(header["model"], tensors)
     present = _trained_weights(model)
     _check_same_weights(weights, present)

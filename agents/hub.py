@@ -42,7 +42,8 @@ def find_model(name: str, *, ours: Iterable[str] = ()) -> str:
         return name  # transformers tells what is the matter with it
     except (RepositoryNotFoundError, HFValidationError):
         raise OSError(
-            f"there is no folder and no model on the hub of this name: {advice}"
+            "there is no folder and no model on the hub of this name (or it is private, and needs "
+            f"`hf auth login`): {advice}"
         ) from None
     except Exception as error:  # of the HTTP client, which is another one in each version
         if isinstance(cached, str):

@@ -155,7 +155,8 @@ class TrainingCommand(ABC):
         from agents.distributed import by_first, rank
 
         if by_first((folder / FILE_NAME).exists):
-            trainer.load_checkpoint()
+            with runs.user_errors(ValueError, prefix=f"{folder} cannot go on: "):
+                trainer.load_checkpoint()
         done, last = trainer.course.iteration, given.config.num_iterations
         if last is not None and done > last:
             raise UserError(

@@ -16,6 +16,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from agents import cli
 from agents.commands import dpo, on_policy, reward_model, rlhf, sft
@@ -415,3 +417,20 @@ def test_a_refused_resume_leaves_the_run_as_it_was(case, inside, finished, capsy
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert {p.name: p.read_bytes() for p in Path(case).iterdir() if p.is_file()} == before
+
+
+def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_told(inside, finished, capsys):
+    shutil.copytree("full", "hurt")
+    path = Path("hurt", "checkpoint.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors, metadata = {x: file.get_tensor(x) for x in file.keys()}, file.metadata()
+    header = json.loads(metadata["header"])
+    body, head = header["optimizer_parameters"]  # in one group, as it once was
+    metadata["header"] = json.dumps(header | {"optimizer_parameters": [[*body, *head]]})
+    save_file(tensors, path, metadata=metadata)
+    assert cli.main(["ppo", "--resume", "--out", "hurt"]) == 2
+    assert "error: hurt cannot go on: group 0 of the optimizer has" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:2000])
+    assert cli.main(["ppo", "--resume", "--out", "hurt"]) == 2
+    error = capsys.readouterr().err
+    assert "checkpoint.safetensors is damaged: " in error and error.count("\n") == 1
