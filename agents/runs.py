@@ -44,11 +44,13 @@ class UserError(Exception):
 
 @contextmanager
 def user_errors(*kinds: type[Exception], prefix: str = "") -> Iterator[None]:
-    """Turn exceptions of these kinds into UserErrors of one line."""
+    """Turn exceptions of these kinds into UserErrors of one line; what is said is not repeated."""
     try:
         yield
     except kinds as error:
-        raise UserError(prefix + " ".join(str(error).split())) from error
+        told = " ".join(str(error).split())
+        is_said = prefix and told.startswith(prefix.removesuffix(": "))
+        raise UserError(told if is_said else prefix + told) from error
 
 
 # ------------------------------------------------------------------ folders
@@ -304,14 +306,15 @@ def start(folder: Path, config: dict[str, Any]) -> None:
 
     Args:
         folder: where; made only when the policy is ready, which may take a while.
-        config: env_id, env_kwargs, policy and warm_up are read here; all of it goes to config.json.
+        config: env_id, env_kwargs, policy, warm_up and model's device are read here; all of it goes
+            to config.json.
 
     Raises:
         UserError: if there is no such policy or environment, or the folder cannot be made.
     """
     from agents.warm_up import warm_up
 
-    policy = policy_of(config["policy"])
+    policy = policy_of(config["policy"], device=config["model"]["device"])
     env = env_of(config["env_id"], policy, **config["env_kwargs"])
     with user_errors(ValueError, prefix=f"{config['policy']} cannot play {config['env_id']}: "):
         warmed_up = warm_up(policy, env, config["warm_up"])

@@ -106,7 +106,8 @@ class Run(Source):
     shard: bool = False
     """Let several processes share out the weights, gradients and optimizer state of the layers
     (FSDP), for a model that does not fit on one GPU with them; to play, its weights alone have to,
-    in --dtype. A run goes on with it or without: say it again with --resume."""
+    in --dtype, and in float32 where it is measured before the run (a warm-up trains it there: see
+    --warm-up 0). A run goes on with it or without: say it again with --resume."""
 
     own: ClassVar[tuple[str, ...]] = ("warm_up",)
 

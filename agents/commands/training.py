@@ -187,6 +187,8 @@ class PolicyCommand(TrainingCommand):
     def load(self, given: Any, folder: Path) -> tuple[Any, Any]:
         """The trainer and the environment."""
         how = given.model.settings()
+        if given.run.policy == "tiny" and how["device"] is None:
+            how["device"] = "cpu"  # as `load_policy` does, which does not know it in initial/
         policy = runs.trainee(folder, given.config, shard=given.run.shard, **how)
         env = runs.env_of(given.run.env, policy, **given.run.settings()["env_kwargs"])
         return self.trainer_class()(given.config, policy, folder=folder), env

@@ -19,7 +19,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from agents import cli
+from agents import cli, models
 from agents.commands import dpo, on_policy, reward_model, rlhf, sft
 from agents.commands.arguments import Model
 from agents.commands.evaluate import Evaluation
@@ -230,6 +230,25 @@ def test_a_diverging_run_says_so_and_how_to_go_on(inside, capsys):
     assert error.startswith("error: ") and error.count("\n") == 0
     assert "iteration 2" in error or "iteration 1" in error
     assert "python -m agents ppo --resume --out diverging --learning-rate" in error
+
+
+def test_a_policy_is_on_the_device_asked_for_from_the_start(inside, monkeypatch):
+    """Before the run, when it is measured, and in the run; the embedded one is on the CPU."""
+    devices = []
+
+    def load(source, **settings):
+        devices.append(settings["device"])
+        return load_policy(source, **settings | {"device": "cpu"})
+
+    load_policy = models.load_policy
+    monkeypatch.setattr("agents.models.load_policy", load)
+    monkeypatch.setattr("agents.runs._measure", lambda *_: {})
+    monkeypatch.setattr(PPOTrainer, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    for policy, device in (("policy", "cuda:1"), ("policy", None), ("tiny", None)):
+        line = ["ppo", "--env", "TextMath-v0", "--policy", policy, "--warm-up", "0"]
+        line += ["--out", f"{policy}-{device}", *(["--device", device] if device else [])]
+        assert cli.main(line) == 130
+    assert devices == ["cuda:1", "cuda:1", None, None, None, "cpu"]
 
 
 def test_ctrl_c_before_training_leaves_nothing_behind(inside, capsys, monkeypatch):
