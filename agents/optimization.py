@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +82,12 @@ def update(
     Raises:
         FloatingPointError: if a metric or the gradient is not finite, in all processes alike; the
             step is not taken.
+        TypeError: if a loss, which may be a user's, is no (loss, metrics) with a scalar tensor.
     """
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
-    for loss, metrics in losses:
+    for part in losses:
+        loss, metrics = _checked(part)
         loss.backward()
         for name, value in metrics.items():
             totals[name] = totals[name] + value if name in totals else value
@@ -102,6 +105,22 @@ def update(
             )
     optimizer.step()
     return numbers
+
+
+def _checked(part: Any) -> tuple[Tensor, Metrics]:
+    """What a loss gave: a scalar with its metrics, all of them tensors."""
+    told = f"a {type(part).__name__}"
+    if isinstance(part, tuple) and len(part) == 2:
+        loss, metrics = part
+        told = f"a {type(loss).__name__} with metrics"
+        if isinstance(loss, Tensor):
+            told = f"a tensor of shape {list(loss.shape)} with metrics"
+            if loss.ndim == 0:
+                return loss, {
+                    name: torch.as_tensor(value, device=loss.device)
+                    for name, value in metrics.items()
+                }
+    raise TypeError(f"the loss gave {told}, expected (loss, metrics), loss a tensor of shape []")
 
 
 def _cut(parameters: list[Tensor], max_norm: float) -> Tensor:

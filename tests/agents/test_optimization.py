@@ -115,3 +115,26 @@ def test_a_group_that_has_no_weights_to_train_is_left_out() -> None:
             part.requires_grad_(trained in ("both", name))
         optimizer = adamw(model, 1.0, value_learning_rate=2.0)
         assert [group["lr"] for group in optimizer.param_groups] == rates
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (torch.ones(2), "a Tensor,"),
+        ((torch.ones(2), {}), r"a tensor of shape \[2\] with metrics"),
+        ((1.0, {}), "a float with metrics"),
+        (None, "a NoneType"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_with_metrics_is_refused(given: object, told: str) -> None:
+    model = model_of()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TypeError, match=rf"the loss gave {told}.*expected \(loss, metrics\)"):
+        update(model, sgd, [given], max_grad_norm=1.0)
+
+
+def test_a_metric_may_be_a_plain_number() -> None:
+    model = model_of()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    parts = [(model(ROWS).sum(), {"ratio": 0.25}), (model(ROWS).sum(), {"ratio": 1})]
+    assert update(model, sgd, parts, max_grad_norm=1.0)["ratio"] == 1.25
