@@ -227,11 +227,12 @@ class _Progress:
     def _line(self, iteration: int, row: Mapping[str, float | None]) -> str:
         words = [f"iteration {iteration}/{self._num_iterations}"]
         for name, form in (
-            ("return_mean", "reward {:.3f}"),
+            ("return_mean", "reward {:z.3f}"),
             ("success", "success {:.3f}"),
             ("nll", "nll {:.3f}"),
             ("preference_accuracy", "accuracy {:.3f}"),
-            ("kl", "KL {:.4f}"),
+            ("reward_margin", "margin {:z.3f}"),
+            ("kl", "KL {:z.4f}"),
             ("tokens_per_second", "{:,.0f} tokens/s"),
         ):
             if row.get(name) is not None:

@@ -97,6 +97,13 @@ def test_progress_off_a_terminal_is_about_twenty_lines(tmp_path, capsys):
     assert lines[-1] == "iteration 40/40  reward 1.000  KL 0.4000  ETA 0:00"
 
 
+def test_progress_shows_no_negative_zero(tmp_path, capsys):
+    with MetricsLogger(tmp_path, num_iterations=1) as logger:
+        logger.log(1, {"kl": -1e-7, "preference_accuracy": 0.5, "reward_margin": -1e-9})
+    line = capsys.readouterr().out
+    assert line == "iteration 1/1  accuracy 0.500  margin 0.000  KL 0.0000  ETA 0:00\n"
+
+
 def test_progress_on_a_terminal_is_one_live_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich's word for "this is a terminal"
     monkeypatch.setenv("COLUMNS", "120")
