@@ -131,12 +131,18 @@ def _from_pretrained(name: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"tokenizer is {name!r}, expected 'char', a folder or a Hugging Face name: {reason}"
         ) from None
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made of a model's config.json alone
+        raise ValueError(
+            f"the tokenizer of {name} has special tokens only: its files, such as tokenizer.json, "
+            "are missing; tokenizer.save_pretrained writes them"
+        )
+    return tokenizer
 
 
 def _ids(tokenizer: Tokenizer) -> tuple[int | None, ...]:

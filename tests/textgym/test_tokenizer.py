@@ -155,3 +155,10 @@ def test_decoding_rows_equals_decoding_each(twin) -> None:
     for i in range(50):
         text = CHAR.decode(rows[i, : lengths[i]].tolist(), skip_special_tokens=True)
         assert ours.decode_rows(rows, lengths)[i] == theirs.decode_rows(rows, lengths)[i] == text
+
+
+def test_a_folder_without_a_tokenizers_files_is_told(tmp_path: Path) -> None:
+    # transformers makes a tokenizer of special tokens alone for it.
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ValueError, match="special tokens only: its files.*are missing"):
+        load_tokenizer(str(tmp_path))
