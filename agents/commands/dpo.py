@@ -61,7 +61,7 @@ class DPO(PolicyCommand):
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Learn from given pairs, or from those of `data`, the environment."""
         told = given.data
-        with runs.user_errors(*DATA_ERRORS, prefix=f"{given.run.env}: "):
+        with runs.user_errors(*DATA_ERRORS, prefix=f"{told.pairs or given.run.env}: "):
             if told.online:
                 trainer.train_online(data)
                 return

@@ -53,7 +53,7 @@ class SFT(PolicyCommand):
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Imitate the file's responses, or the references of `data`, the environment."""
         told = given.data
-        with runs.user_errors(*DATA_ERRORS, prefix=f"{given.run.env}: "):
+        with runs.user_errors(*DATA_ERRORS, prefix=f"{told.data or given.run.env}: "):
             if told.data is None:
                 trainer.train(data)
             else:

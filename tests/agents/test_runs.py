@@ -82,3 +82,10 @@ def test_an_error_in_one_process_waits_for_no_other(
     kinds = ["UserError" if rank in wrong_in else "RuntimeError" for rank in range(2)]
     assert together(work, tmp_path / "two") == kinds
     assert run.exists() is (0 not in wrong_in)
+
+
+def test_a_prefix_that_the_error_begins_with_is_not_repeated() -> None:
+    for told, shown in (("bad", "rows.csv: bad"), ("rows.csv:3 is bad", "rows.csv:3 is bad")):
+        with pytest.raises(UserError, match=f"^{shown}$"):
+            with runs.user_errors(ValueError, prefix="rows.csv: "):
+                raise ValueError(told)
