@@ -51,10 +51,13 @@ def add_adapter(model: nn.Module, adapter: Adapter, *, seed: int = 0) -> nn.Modu
         seed: of the matrices A.
 
     Raises:
+        TypeError: if the adapter is none.
         ValueError: if a field is out of its range, or the model has no layer of a target's name.
     """
     from peft import LoraConfig, get_peft_model
 
+    if not isinstance(adapter, Adapter):
+        raise TypeError(f"adapter is {adapter!r}, expected an Adapter, such as Adapter(rank=16)")
     adapter.validate()
     target = adapter.target if isinstance(adapter.target, str) else list(adapter.target)
     config = LoraConfig(

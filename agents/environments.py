@@ -30,13 +30,22 @@ def as_vector_env(env: str | gymnasium.Env | VectorEnv, num_envs: int, **kwargs:
 
     Raises:
         ValueError: if a foreign vector environment resets finished slots by itself.
-        TypeError: if it is no environment.
+        TypeError: if it is no environment, or the id's takes no tokenizer.
     """
     disabled = AutoresetMode.DISABLED
     if isinstance(env, str):
         # One environment first: make_vec would leave out a registered time limit or wrapper.
         group = {"group_size": kwargs.pop("group_size")} if "group_size" in kwargs else {}
-        return as_vector_env(gymnasium.make(env, **kwargs), num_envs, **group)
+        try:
+            made = gymnasium.make(env, **kwargs)
+        except TypeError as error:
+            if "unexpected keyword argument 'tokenizer'" not in str(error):
+                raise
+            raise TypeError(
+                f"{env} takes no tokenizer, so its actions are not known to be the policy's "
+                "tokens: make it yourself and give the object, if they are"
+            ) from None
+        return as_vector_env(made, num_envs, **group)
     if not isinstance(env, gymnasium.Env | VectorEnv):
         raise TypeError(f"env is {type(env).__name__}, expected an id, an Env or a VectorEnv")
     own = _without_harmless_wrappers(env)

@@ -364,7 +364,7 @@ def as_policy(model: Policy | nn.Module, tokenizer: Tokenizer | None = None) -> 
         return model
     if tokenizer is None:
         raise TypeError(
-            f"tokenizer is missing: a {type(model).__name__} needs it, a Policy has its own"
+            f"tokenizer is missing: a {type(model).__name__} needs it; load_policy(NAME) has both"
         )
     return Policy(model, tokenizer)
 

@@ -52,7 +52,7 @@ def read_preferences(
         return list(source)
     raise TypeError(
         f"the pairs are a {type(source).__name__}, expected Preferences, a file, an environment, "
-        "or the id of one"
+        "or the id of one; three lists of texts are for train_on_preferences"
     )
 
 

@@ -200,3 +200,8 @@ def test_prompt_tuning_is_refused() -> None:
 def test_an_adapters_fields_are_checked() -> None:
     with pytest.raises(ValueError, match="rank is 0, expected an integer of at least 1"):
         add_adapter(tiny(), Adapter(rank=0))
+
+
+def test_a_rank_alone_is_no_adapter() -> None:
+    with pytest.raises(TypeError, match=r"adapter is 8, expected an Adapter, such as Adapter\("):
+        add_adapter(new_tiny_model(0), 8)

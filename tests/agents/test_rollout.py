@@ -732,3 +732,8 @@ def test_greedy_evaluation_does_not_depend_on_the_seed_and_sampling_does() -> No
             for seed in (0, 1)
         )
         assert (first == second) is greedy
+
+
+def test_an_id_whose_environment_takes_no_tokenizer_is_told() -> None:
+    with pytest.raises(TypeError, match="^CartPole-v1 takes no tokenizer"):
+        as_vector_env("CartPole-v1", 1, tokenizer=CharTokenizer())
