@@ -249,6 +249,7 @@ def _load(source: Source, tokenizer: Any) -> tuple[Any, Any]:
     from transformers import (
         AutoConfig,
         AutoModel,
+        AutoModelForCausalLM,
         AutoModelForSequenceClassification,
         AutoTokenizer,
     )
@@ -258,9 +259,12 @@ def _load(source: Source, tokenizer: Any) -> tuple[Any, Any]:
         folder = folder / "policy"  # of a run
     name = str(folder) if folder.is_dir() else str(source)
     kinds = AutoConfig.from_pretrained(name).architectures or []
-    # A classifier as what it is: as a bare trunk it would be reported to have a weight too many.
-    is_classifier = any(kind.endswith("ForSequenceClassification") for kind in kinds)
-    auto = AutoModelForSequenceClassification if is_classifier else AutoModel
+    # As what it is: of a bare trunk it would be reported that the head's weights are too many.
+    auto = AutoModel
+    if any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        auto = AutoModelForSequenceClassification
+    elif any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+        auto = AutoModelForCausalLM
     trunk = auto.from_pretrained(name, dtype=torch.float32).base_model
     return trunk, AutoTokenizer.from_pretrained(name) if tokenizer is None else tokenizer
 
