@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ class Recipe:
 def run(arguments: Sequence[str]) -> None:
     """Train by preferences in stages: sft, then a reward model or dpo, then ppo."""
     given = parse("rlhf", run.__doc__, Recipe, arguments, Recipe())
-    folder = given.out or runs.new_folder(None, given.env, "rlhf", given.seed)
+    folder = given.out
+    if folder is None or not (folder / RECIPE_FILE).is_file():
+        folder = runs.new_folder(folder, given.env, "rlhf", given.seed)
     kwargs = env_kwargs(given)
     recipe = _recipe(given, folder)
     if given.env.rpartition(":")[2].startswith("TextPreference"):
@@ -146,7 +149,9 @@ def _write_chosen(given: Recipe, kwargs: dict[str, Any], folder: Path) -> Path:
         pairs = read_preferences(given.env, num_pairs=given.num_pairs, seed=given.seed, **kwargs)
     rows = [json.dumps({"prompt": pair.prompt, "response": pair.chosen}) + "\n" for pair in pairs]
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(rows), encoding="utf-8")
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text("".join(rows), encoding="utf-8")
+    os.replace(unfinished, path)  # the next call takes what is there for whole
     return path
 
 

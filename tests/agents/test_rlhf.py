@@ -96,6 +96,14 @@ def test_a_wrong_option_of_the_last_stage_is_told_before_the_first_begins(
     assert not asked and not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, asked: list[list[str]]) -> None:
+    mine = tmp_path / "summary.json"
+    mine.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="exists already and is no run"):
+        run(tmp_path)
+    assert not asked and [mine] == list(tmp_path.iterdir()) and mine.read_text() == "mine"
+
+
 def test_a_flag_is_set_by_true_and_false(tmp_path: Path, asked: list[list[str]]) -> None:
     run(tmp_path, "--ppo-options", "whiten_advantages=False", "whiten_rewards=true")
     assert asked[-1][-2:] == ["--no-whiten-advantages", "--whiten-rewards"]
