@@ -31,7 +31,7 @@ class ShardedPolicy(Policy):
     """A policy of which each process holds a part.
 
     Its modules are the given policy's own, which is of no use any more. `whole_policy` lends one
-    that plays and is saved like any other.
+    that plays like any other; `save`, a meeting as well, writes what `Policy.save` would.
 
     Args:
         policy: the same in all processes. It may lie on the CPU: layer by layer it goes to
