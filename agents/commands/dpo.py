@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from agents import runs
@@ -57,6 +58,19 @@ class DPO(PolicyCommand):
         from agents.dpo import DPOTrainer
 
         return DPOTrainer
+
+    def rows(self, settings: dict[str, Any]) -> str:
+        """Pairs, unless it plays for them."""
+        return "episodes" if settings["data"]["online"] else "pairs"
+
+    def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
+        """A new run, whose file is read before a model is loaded and measured."""
+        from agents.preference_data import read_preferences
+
+        if given.data.pairs is not None:
+            with runs.user_errors(*DATA_ERRORS, prefix=f"{given.data.pairs}: "):
+                read_preferences(given.data.pairs)
+        super().begin(given, folder, settings)
 
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Learn from given pairs, or from those of `data`, the environment."""

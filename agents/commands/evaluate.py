@@ -84,8 +84,12 @@ def run(arguments: Sequence[str]) -> None:
     error = float(values.std()) / math.sqrt(num_graded)
     where = ", ".join(filter(None, [env_id, level, f"{given.split} split"]))
     how = "greedy" if given.greedy else "sampled"
-    margin = f"± {1.96 * error:.3f} (95 %, {num_graded} episodes)"
-    print(f"{where}: {how} {name} {values.mean():.3f} {margin}")
+    mean = float(values.mean())
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    if episodes.has_success:
+        low, high = share_interval(mean, num_graded)
+    print(f"{where}: {how} {name} {mean:.3f} (95 %: {low:.3f} to {high:.3f}, ", end="")
+    print(f"{num_graded} episodes)")
     found = {
         "policy": given.policy,
         **({"server": given.server, "model": given.model} if given.server else {}),
@@ -101,6 +105,17 @@ def run(arguments: Sequence[str]) -> None:
         "return_mean": episodes.mean_return,
     }
     print(json.dumps(found))
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Between what bounds a share lies, at 95 %, that was measured on `count` cases.
+
+    Also where it is 0 or 1, where a standard error of 0 tells nothing. Wilson 1927.
+    """
+    z = 1.96**2 / count
+    middle = (share + z / 2) / (1 + z)
+    half = math.sqrt(z * share * (1 - share) + z * z / 4) / (1 + z)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _player(given: Evaluation) -> tuple[Any, Any]:

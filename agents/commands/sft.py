@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from agents import runs
@@ -49,6 +50,20 @@ class SFT(PolicyCommand):
         from agents.sft import SFTTrainer
 
         return SFTTrainer
+
+    def rows(self, settings: dict[str, Any]) -> str:
+        """Responses."""
+        return "responses"
+
+    def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
+        """A new run, whose file is read before a model is loaded and measured."""
+        from agents.sft import LAYOUTS
+        from textgym.data_sets import load_rows
+
+        if given.data.data is not None:
+            with runs.user_errors(*DATA_ERRORS, prefix=f"{given.data.data}: "):
+                load_rows(given.data.data, layouts=LAYOUTS)
+        super().begin(given, folder, settings)
 
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Imitate the file's responses, or the references of `data`, the environment."""

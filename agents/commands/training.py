@@ -165,6 +165,8 @@ class TrainingCommand(ABC):
         by_first(lambda: runs.go_on(folder, settings) if given.run.resume else None)
         if rank() == 0:
             part = "" if last is None else f"iterations {done + 1} to {last}, "
+            if done and done == last:
+                part = f"all {last} iterations are done, more take a higher --num-iterations; "
             print(f"{given.run.told}: {part}into {folder}", flush=True)
 
 
@@ -179,6 +181,10 @@ class PolicyCommand(TrainingCommand):
     @abstractmethod
     def trainer_class(self) -> type:
         """Called with config, policy and folder."""
+
+    def rows(self, settings: dict[str, Any]) -> str:
+        """What a run of these settings, those of config.json, counts as its episodes."""
+        return "episodes"
 
     def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
         """See `runs.start`."""
@@ -217,8 +223,9 @@ class PolicyCommand(TrainingCommand):
         where = ", ".join(filter(None, [env_id, level]))
         print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
         Console().print(table)
-        place = shlex.quote(str(folder))
-        print(f"{summary['episodes']:,} episodes, {summary['tokens']:,} tokens", end=", ")
+        place, settings = shlex.quote(str(folder)), runs.read_json(folder / runs.CONFIG_FILE)
+        print(f"{summary['episodes']:,} {self.rows(settings)}", end=", ")
+        print(f"{summary['tokens']:,} tokens", end=", ")
         print(f"{summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} CPU-seconds)")
         print(f"run       {folder} (summary.json, metrics.jsonl, learning_curve.png)")
         print(f"watch     tensorboard --logdir {place}")

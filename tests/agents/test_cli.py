@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from agents import cli, models
 from agents.commands import dpo, on_policy, reward_model, rlhf, sft
 from agents.commands.arguments import Model
-from agents.commands.evaluate import Evaluation
+from agents.commands.evaluate import Evaluation, share_interval
 from agents.commands.help_texts import field_texts
 from agents.metrics import TIMING, read_metrics
 from agents.models import Policy, new_tiny_model
@@ -223,6 +223,12 @@ def test_settings_of_ppo_may_change_on_the_way(inside, finished, capsys):
     assert config["config"]["num_iterations"] == 21
 
 
+def test_a_resumed_run_that_is_done_says_so(inside, finished, capsys):
+    shutil.copytree("full", "done")
+    assert cli.main(["ppo", "--resume", "--out", "done"]) == 0
+    assert "all 20 iterations are done, more take a higher" in capsys.readouterr().out
+
+
 def test_a_diverging_run_says_so_and_how_to_go_on(inside, capsys):
     arguments = [*SETTINGS, "--out", "diverging", "--warm-up", "0"]
     assert cli.main(["ppo", *arguments, "--learning-rate", "1e30"]) == 1
@@ -270,13 +276,21 @@ def test_evaluate_prints_a_line_and_the_same_as_json(inside, finished, capsys):
     line, row = capsys.readouterr().out.splitlines()
     row = json.loads(row)
     assert line.startswith("digits_task:Digits-v0, few, test split: sampled success 0.")
-    assert f"success {row['success']:.3f} ±" in line
+    low, high = share_interval(row["success"], 512)
+    assert f"success {row['success']:.3f} (95 %: {low:.3f} to {high:.3f}, 512 episodes)" in line
     assert row["success"] == json.loads(Path("full/summary.json").read_text())["success_after"]
 
     more = ["--greedy", "--split", "train", "--difficulty", "1", "--episodes", "8"]
     assert cli.main(["evaluate", *arguments, *more]) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (row["difficulty"], row["split"], row["episodes"]) == ("many", "train", 8)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    # By hand, of z² = 3.8416: (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
+    assert share_interval(0.0, 8) == pytest.approx((0.0, 3.8416 / 11.8416))
+    assert share_interval(1.0, 8) == pytest.approx((8 / 11.8416, 1.0))
+    assert share_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
 
 
 # ------------------------------------------------------------------ help and errors
@@ -338,7 +352,7 @@ def test_every_setting_has_a_help_of_its_own(command):
         ("ppo --env TextMat-v0 --policy policy", "Did you mean: `TextMath`?"),
         ("ppo --env TextMath-v9 --policy policy", "It provides versioned environments: [ `v0` ]"),
         ("ppo --env nowhere:X-v0 --policy policy", "No module named 'nowhere'"),
-        ("ppo --env CartPole-v1 --policy policy", "unexpected keyword argument 'tokenizer'"),
+        ("ppo --env CartPole-v1 --policy policy", "CartPole-v1 takes no tokenizer"),
         ("ppo --env TextMath-v0 --policy policy --difficulty hard", "expected one of ['digit',"),
         ("ppo --env TextMath-v0 --policy runs/gone", "no policy or run folder runs/gone"),
         ("ppo --env TextMath-v0 --policy broken", "policy broken: "),

@@ -412,7 +412,9 @@ def test_the_command_trains_measures_and_leaves_a_run_folder(
     assert len(read_metrics(out)) == 2 and load_policy(out).eos == 2
 
 
-def test_the_command_takes_a_file_of_pairs_and_goes_on(tmp_path: Path, quick: None) -> None:
+def test_the_command_takes_a_file_of_pairs_and_goes_on(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     from agents.cli import main
 
     lines = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in PAIRS]
@@ -420,6 +422,7 @@ def test_the_command_takes_a_file_of_pairs_and_goes_on(tmp_path: Path, quick: No
     pairs.write_text("\n".join(map(json.dumps, lines)))
     assert main(["dpo", *SMALL, "--out", str(out), "--pairs", str(pairs)]) == 0
     assert [row["episodes"] for row in read_metrics(out)] == [8]
+    assert "\n8 pairs, " in capsys.readouterr().out
     assert main(["dpo", "--resume", "--out", str(out), "--num-epochs", "2"]) == 0
     assert [row["episodes"] for row in read_metrics(out)] == [8, 16]
 
@@ -431,4 +434,5 @@ def test_the_command_says_in_one_line_what_is_wrong_with_a_file(
 
     path = str(tmp_path / "none.jsonl")
     assert main(["dpo", *SMALL, "--out", str(tmp_path / "run"), "--pairs", path]) == 2
-    assert "none.jsonl" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "none.jsonl" in shown.err and shown.out == ""  # before anything is loaded and measured
