@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -164,15 +164,22 @@ class SFTTrainer:
         self._run(step)
         return self.policy.model
 
-    def train_on_file(self, path: str | os.PathLike[str], **kwargs: object) -> nn.Module:
+    def train_on_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fields: Mapping[str, str] | None = None,
+        **kwargs: object,
+    ) -> nn.Module:
         """`train_on_responses` on the rows of a file, a folder or a data set on the hub.
 
-        Its columns are prompt and response, or those of another of LAYOUTS.
+        Its columns are prompt and response, those of another of LAYOUTS, or what `fields` says,
+        such as {"prompt": "question", "response": "answer"}.
 
         Raises:
             FileNotFoundError, ImportError, ValueError: see `textgym.data_sets.load_rows`.
         """
-        rows = load_rows(path, layouts=LAYOUTS)
+        rows = load_rows(path, layouts=LAYOUTS, fields=fields)
         prompts, responses = zip(*((row["prompt"], row["response"]) for row in rows), strict=True)
         return self.train_on_responses(prompts, responses, **kwargs)
 

@@ -314,6 +314,15 @@ def test_files_of_several_layouts_are_read(columns: tuple[str, str], tmp_path: P
     assert trainer.data.report.kept == 8
 
 
+def test_columns_of_other_names_are_told_by_fields(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    rows = [{"q": p, "a": r} for p, r in zip(PROMPTS, RESPONSES, strict=True)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    trainer = SFTTrainer(SFTConfig(num_epochs=1), new_policy())
+    trainer.train_on_file(path, fields={"prompt": "q", "response": "a"})
+    assert trainer.data.report.kept == 8
+
+
 def test_a_run_on_a_task_goes_on_and_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> None:
     def run(name: str, policy: Policy, *, stop_at: int = 99, resume: bool = False) -> None:
         config = SFTConfig(
