@@ -194,13 +194,15 @@ def replace_optimizer(trainer: PPOTrainer) -> None:
 
 def accumulated(steps: int, optimizer: str) -> tuple[PPOTrainer, dict[str, float], int]:
     """One update on 10 episodes in `steps` micro-batches: trainer, metrics, number of losses."""
+    rates = {"learning_rate": 1e-2, "value_learning_rate": 1e-2}
     trainer = new_trainer(
-        gradient_accumulation_steps=steps, batch_size=10, num_minibatches=1, learning_rate=1e-2
+        gradient_accumulation_steps=steps, batch_size=10, num_minibatches=1, **rates
     )
     if optimizer == "sgd":
         replace_optimizer(trainer)
     else:  # the rounding of tiny gradients differs between processors: keep it small beside eps
-        trainer.optimizer.param_groups[0]["eps"] = 1e-5
+        for group in trainer.optimizer.param_groups:
+            group["eps"] = 1e-5
     calls, loss = [], trainer.loss
     trainer.loss = lambda minibatch, **kwargs: calls.append(1) or loss(minibatch, **kwargs)
     return trainer, trainer.step(words(10)), len(calls)
