@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 
 from agents.environments import as_vector_env, curriculum_of
 from agents.models import Policy, load_policy
-from agents.rollout import evaluate
+from agents.rollout import Episodes, evaluate
 from agents.sft import SFTConfig, SFTTrainer
 from textgym.vector import TokenVectorEnv
 
@@ -52,7 +52,8 @@ def warm_up(
     Args:
         policy: the policy; changed in place.
         env: an id or a textgym environment, of the split to train on.
-        target: sampled success on the validation split at which to stop; 0: never warm up.
+        target: sampled success on the validation split at which to stop; 0: never warm up. Where
+            the task's success is no share, it is the mean reward that counts.
         config: the training's constants, with `target` for its `target_success`.
         tell: takes the lines that say what goes on.
 
@@ -65,12 +66,13 @@ def warm_up(
     envs = as_vector_env(env, 1, group_size=1, **settings)
     if curriculum_of(envs) is not None:  # it begins at the curriculum's level, not at all of them
         envs = as_vector_env(envs, 1, difficulty=envs.difficulty)
-    success = float(evaluate(policy, envs, num_episodes=PROBE_EPISODES).success.mean())
+    episodes = evaluate(policy, envs, num_episodes=PROBE_EPISODES)
+    success, name = float(episodes.success.mean()), _name(episodes)
     if success >= ENOUGH_SUCCESS:
         return None
     if not _has_references(envs):
         tell(
-            f"warning: sampled success is {success:.3f} and the task has no reference answers to "
+            f"warning: sampled {name} is {success:.3f} and the task has no reference answers to "
             "warm up with, so there may be nothing to reinforce: start from a policy that can do "
             "the task a little, or give its problems an answer"
         )
@@ -80,16 +82,14 @@ def warm_up(
     spec = getattr(env, "spec", None) or envs.spec
     folder = cache_folder() / _fingerprint(policy, envs, spec, config)
     if folder.is_dir():
-        return _restore(policy, folder, tell)
+        return _restore(policy, folder, name, tell)
     tell(
-        f"warm-up: sampled success is {success:.3f}, so the policy is first fitted to reference "
+        f"warm-up: sampled {name} is {success:.3f}, so the policy is first fitted to reference "
         f"answers, up to {target:g}"
     )
     reached = SFTTrainer(config, policy).train(
         envs,
-        report=lambda row: tell(
-            f"  step {row['step']}: success {row['success']:.3f} of {target:g}"
-        ),
+        report=lambda row: tell(f"  step {row['step']}: {name} {row['success']:.3f} of {target:g}"),
     )
     _store(policy, reached, folder, tell)
     return reached
@@ -141,10 +141,14 @@ def _fingerprint(policy: Policy, envs: TokenVectorEnv, spec: Any, config: SFTCon
     return digest.hexdigest()
 
 
-def _restore(policy: Policy, folder: Path, tell: Callable[[str], None]) -> float:
+def _name(episodes: Episodes) -> str:
+    return "success" if episodes.has_success else "reward"
+
+
+def _restore(policy: Policy, folder: Path, name: str, tell: Callable[[str], None]) -> float:
     policy.load_state_dict(load_policy(folder).state_dict())
     success = json.loads((folder / SUCCESS_FILE).read_text(encoding="utf-8"))["success"]
-    tell(f"warm-up: to success {success:.3f}, as an earlier run did it; from {folder}")
+    tell(f"warm-up: to {name} {success:.3f}, as an earlier run did it; from {folder}")
     return success
 
 

@@ -146,3 +146,18 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "xdg" / "textgym" / "warm-up"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / "home" / ".cache" / "textgym" / "warm-up"
+
+
+class Utility(Yes):
+    """The same, worth 3 where it is right: no share of anything."""
+
+    component_ranges = {"correct": (-3.0, 3.0)}
+
+    def grade(self, problem, response):
+        return {"correct": 3.0 if response == "yes" else -3.0}
+
+
+def test_a_reward_that_is_no_share_is_not_called_success(policy):
+    lines = []
+    assert warm_up(policy, env(Utility()), 0.5, config=QUICK, tell=lines.append) >= 0.5
+    assert "sampled reward is -3" in lines[0] and not any("success" in line for line in lines)
