@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,9 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained; several processes share out its state.
 
+    Warns of weights in half precision: bfloat16 keeps a step only if it is larger than a 512th to a
+    256th of the weight.
+
     Args:
         model: a Policy, or any other model.
         learning_rate: Adam's step size.
@@ -32,6 +36,13 @@ def adamw(
         value_learning_rate: the step size of a Policy's value head (None: the same).
     """
     trained = {name: x for name, x in model.named_parameters() if x.requires_grad}
+    half = {x.dtype for x in trained.values()} - {torch.float32, torch.float64}
+    if half:
+        warnings.warn(
+            f"weights to train are {half.pop()}, which rounds small steps away: load the model in "
+            'float32; load_policy(NAME, dtype="bfloat16") computes in bfloat16',
+            stacklevel=3,
+        )
     groups = [{"params": list(trained.values())}]
     if value_learning_rate is not None:
         head = [trained.pop(name) for name in list(trained) if name.startswith("value_head.")]

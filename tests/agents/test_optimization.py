@@ -138,3 +138,8 @@ def test_a_metric_may_be_a_plain_number() -> None:
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     parts = [(model(ROWS).sum(), {"ratio": 0.25}), (model(ROWS).sum(), {"ratio": 1})]
     assert update(model, sgd, parts, max_grad_norm=1.0)["ratio"] == 1.25
+
+
+def test_weights_in_half_precision_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"weights to train are torch.bfloat16.*load the model in"):
+        adamw(model_of().bfloat16(), 1e-6)
