@@ -60,6 +60,10 @@ def check_reward(reward: Any, where: str = "reward_fn") -> None:
     """
     if not callable(reward):
         raise TypeError(f"{where} is {_cut(repr(reward))}, expected a reward function")
+    if hasattr(reward, "as_reward_fn"):
+        raise TypeError(
+            f"{where} is a {type(reward).__name__}, expected a reward function: give as_reward_fn()"
+        )
     try:
         inspect.signature(reward).bind("prompt", "generated", "full_text")
     except TypeError as error:

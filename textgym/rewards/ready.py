@@ -38,6 +38,8 @@ def load_reward(
         Distinct(n=2)
         >>> load_reward("keywords:sea,wind")  # what follows the colon is the first setting
         Keywords(words=('sea', 'wind'), how='share')
+        >>> load_reward("distinct:3")
+        Distinct(n=3)
         >>> load_reward({"name": "length", "low": 5, "high": 9})
         Length(low=5, high=9, unit='words', slack=0.0)
 
@@ -68,6 +70,9 @@ def load_reward(
             f"{list(READY)}"
         )
     signature = inspect.signature(READY[name])
+    first = next(iter(signature.parameters.values()), None)
+    if first is not None and first.annotation == "int" and arguments and arguments[0].isdecimal():
+        arguments = [int(arguments[0])]
     try:
         signature.bind(*arguments, **settings)
     except TypeError as error:

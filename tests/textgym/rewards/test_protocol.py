@@ -248,5 +248,18 @@ def test_a_name_that_means_nothing_is_refused_with_those_that_do(reward, error, 
         load_reward(reward)
 
 
+def test_a_number_behind_the_colon_is_one():
+    assert load_reward("distinct:3") == Distinct(3) and load_reward("length:5") == Length(5)
+    assert load_reward("regex:7") == Regex("7") and load_reward("keywords:7") == Keywords("7")
+
+
+def test_a_reward_model_is_no_reward_function_but_has_one():
+    class Judge:
+        as_reward_fn = __call__ = lambda *texts: 1.0
+
+    with pytest.raises(TypeError, match=r"is a Judge, expected a reward function: give as_reward"):
+        load_reward(Judge())
+
+
 def test_every_ready_reward_states_its_range_but_the_reward_model():
     assert {name for name, kind in READY.items() if not hasattr(kind, "range")} == {"reward_model"}
