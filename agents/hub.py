@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 HINT = "a name on the hub is OWNER/NAME, as in Qwen/Qwen2.5-0.5B"
 
 
-def find_model(name: str, *, ours: Iterable[str] = ()) -> str:
+def find_model(name: str) -> str:
     """What transformers is to load for a name on the hub: the name, or its copy in the cache.
 
     One quick question to the hub, where transformers would ask again and again for a minute.
 
     Args:
         name: that of no folder.
-        ours: what the user may have meant, if it is a slip of the pen.
 
     Returns:
         The name, where the hub knows it; else the folder in the cache.
@@ -33,7 +31,8 @@ def find_model(name: str, *, ours: Iterable[str] = ()) -> str:
     )
 
     cached = None
-    near = difflib.get_close_matches(name, list(ours), n=1)
+    folders = (path.name for path in Path().iterdir() if path.is_dir())
+    near = difflib.get_close_matches(name, ["tiny", *folders], n=1)
     advice = f"did you mean {near[0]}?" if near else HINT
     try:
         cached = try_to_load_from_cache(name, "config.json")

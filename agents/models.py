@@ -28,6 +28,7 @@ from agents.adapters import (
 )
 from agents.batch import Rollout
 from agents.distributed import in_step
+from agents.hub import find_model
 from agents.hugging_face import (
     attention_span,
     checkpointing,
@@ -372,8 +373,7 @@ def as_policy(model: Policy | nn.Module, tokenizer: Tokenizer | None = None) -> 
 def source_of(name: str | os.PathLike[str]) -> str:
     """What transformers is to load for "tiny", a Hugging Face name, a folder, or a run folder."""
     folder = TINY if str(name) == "tiny" else Path(name)
-    if (folder / "policy").is_dir():
-        folder = folder / "policy"
+    folder = folder / "policy" if (folder / "policy").is_dir() else folder
     return str(folder) if folder.is_dir() else str(name)
 
 
@@ -398,7 +398,7 @@ def load_policy(
         device: None: the GPU, if there is one; "tiny" is fastest on the CPU.
 
     Raises:
-        OSError: if there is no such model; from transformers, naming what was looked for.
+        OSError: if there is no such model, naming what was looked for.
         ValueError: if dtype is unknown, or adapter's fields are out of range.
     """
     from safetensors.torch import load_file
@@ -407,6 +407,7 @@ def load_policy(
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     source = source_of(name)
+    source = source if Path(source).is_dir() else find_model(source)
     folder = Path(source)
     if device is None:
         device = "cuda" if torch.cuda.is_available() and folder != TINY else "cpu"

@@ -200,9 +200,8 @@ def model_of(name: str) -> str:
         raise UserError(f"there is no policy or run folder {name}")
     if name == "tiny" or path.is_dir():
         return name
-    folders = [x.name for x in Path().iterdir() if x.is_dir()]
     with user_errors(OSError, prefix=f"policy {name}: "):
-        return find_model(name, ours=["tiny", *folders])
+        return find_model(name)
 
 
 def quiet() -> None:

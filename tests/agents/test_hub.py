@@ -55,7 +55,7 @@ def test_a_folder_may_be_meant_too(
 @pytest.mark.parametrize("name", ["nobody/nothing-like-it", "a/b/c"])
 def test_other_names_are_told_how_names_look(asked: list[str], name: str) -> None:
     with pytest.raises(OSError, match="a name on the hub is OWNER/NAME"):
-        find_model(name, ours=["tiny"])
+        find_model(name)
 
 
 def test_where_the_hub_cannot_be_reached_the_cache_serves(
@@ -76,4 +76,4 @@ def test_what_the_hub_knows_is_loaded_by_its_name(monkeypatch: pytest.MonkeyPatc
 def test_what_the_hub_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, RepositoryNotFoundError)
     with pytest.raises(OSError, match="no model on the hub of this name .*login`.: did you mean t"):
-        find_model("tniy", ours=["tiny"])
+        find_model("tniy")
