@@ -48,7 +48,9 @@ def user_errors(*kinds: type[Exception], prefix: str = "") -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        told = " ".join(str(error).split())
+        # Gymnasium appends all keywords, among them the text of a whole tokenizer.
+        told = str(error).partition(" was raised from the environment creator for ")[0]
+        told = " ".join(told.split())
         is_said = prefix and told.startswith(prefix.removesuffix(": "))
         raise UserError(told if is_said else prefix + told) from error
 

@@ -89,3 +89,10 @@ def test_a_prefix_that_the_error_begins_with_is_not_repeated() -> None:
         with pytest.raises(UserError, match=f"^{shown}$"):
             with runs.user_errors(ValueError, prefix="rows.csv: "):
                 raise ValueError(told)
+
+
+def test_what_gymnasium_appends_to_an_error_is_left_out() -> None:
+    told = "no wordin was raised from the environment creator for A-v0 with kwargs ({'wordin': 1})"
+    with pytest.raises(UserError, match="^A-v0: no wordin$"):
+        with runs.user_errors(TypeError, prefix="A-v0: "):
+            raise TypeError(told)
