@@ -67,10 +67,10 @@ class SFTConfig(TrainingConfig):
     warmup_iterations: int = 50
     """Steps over which the rate rises."""
     target_success: float | None = None
-    """Stop once this sampled success on the validation split is reached (of a data set that has
-    none: on the training split); None: never."""
+    """On a task: stop once this sampled success on the validation split is reached (of a data set
+    that has none: on the training split); None: never."""
     evaluate_every: int = 50
-    """Steps between two measurements of success."""
+    """On a task: steps between two measurements of success."""
     evaluate_episodes: int = 256
     """Validation problems that each of them plays."""
 
@@ -145,6 +145,11 @@ class SFTTrainer:
             FileExistsError, FloatingPointError, KeyboardInterrupt: see `Course`.
         """
         check_columns(prompts=prompts, responses=responses)
+        if self.config.target_success is not None:
+            raise ValueError(
+                f"target_success is {self.config.target_success}, and texts come without a task to "
+                "measure success on: leave it out; num_epochs or num_iterations says when to stop"
+            )
         data = self.data = tokenise(
             prompts,
             [(response,) for response in responses],

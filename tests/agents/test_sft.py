@@ -368,3 +368,9 @@ def test_the_command_fits_and_leaves_a_run_folder(
     assert main(["sft", *small, *given, "--out", str(tmp_path / "file")]) == 0
     summary = json.loads((tmp_path / "file" / "summary.json").read_text())
     assert (summary["algorithm"], summary["episodes"]) == ("sft", 2)
+
+
+def test_a_target_that_texts_cannot_be_measured_by_is_refused() -> None:
+    trainer = SFTTrainer(SFTConfig(target_success=0.5), new_policy(), show=False)
+    with pytest.raises(ValueError, match="target_success is 0.5, and texts come without a task"):
+        trainer.train_on_responses(["a"], ["b"])
