@@ -210,14 +210,11 @@ class Course:
 
     @contextmanager
     def _logger(self) -> Iterator[Callable[[int, Metrics], None]]:
-        if not self._writes:
-            yield lambda iteration, metrics: None
-            return
         with MetricsLogger(
-            self.folder,
+            self.folder if self._writes else None,
             num_iterations=self.config.num_iterations,
             start=self.iteration,
-            show=self.show,
+            show=self.show and rank() == 0,
         ) as logger:
             yield logger.log
 

@@ -63,12 +63,20 @@ class CompositeLoss(CustomLoss):
             where there are targets, (predictions, targets, **kwargs).
 
     Raises:
-        ValueError: if there is none.
+        TypeError, ValueError: if it is no such mapping, or an empty one.
     """
 
     def __init__(self, losses: Mapping[LossFunction, float]) -> None:
+        if not isinstance(losses, Mapping):
+            kind = type(losses).__name__
+            raise TypeError(
+                f"losses is a {kind}, expected {{loss: weight}}, as in {{a: 1.0, b: 0.5}}"
+            )
         if not losses:
             raise ValueError("losses is empty, expected at least one loss with its weight")
+        for loss, weight in losses.items():
+            if not callable(loss) or not isinstance(weight, int | float):
+                raise TypeError(f"losses has {loss!r}: {weight!r}, expected a loss and a number")
         self.losses = dict(losses)
 
     def compute_loss(

@@ -25,6 +25,7 @@ from agents.config import RolloutConfig, check_ranges, validated
 from agents.course import Course
 from agents.distributed import num_ranks, rank, sum_, total
 from agents.losses import Metrics
+from agents.metrics import METRICS
 from agents.models import Policy, Reference, as_policy
 from agents.online_pairs import pairs_of
 from agents.optimization import adamw, micro_batches, update
@@ -151,7 +152,7 @@ class DPOTrainer:
             reference.
         tokenizer: the model's; needed if `model` is no Policy.
         loss: a function (pairs, *, count) -> (loss, metrics) in place of the config's; see
-            preference_losses. What it calls a metric has to stand in `metrics.METRICS`.
+            preference_losses. Of its metrics, those that `metrics.METRICS` lacks become loss/NAME.
         folder: where metrics, checkpoints and the learning curve go; None: nowhere.
         show: whether to show progress.
 
@@ -170,7 +171,7 @@ class DPOTrainer:
         show: bool = True,
     ) -> None:
         self.config, self.policy = validated(config, DPOConfig), as_policy(model, tokenizer)
-        self.loss = config.loss_function() if loss is None else loss
+        self.loss = config.loss_function() if loss is None else _named(loss)
         self.needs_reference = loss is not None or config.loss not in NEEDS_NO_REFERENCE
         self.reference: Reference | None = None
         if self.needs_reference and not config.precompute_reference:
@@ -405,6 +406,19 @@ class DPOTrainer:
                 self.policy, self.optimizer, losses(), max_grad_norm=config.max_grad_norm
             )
         return {**metrics, **learned}
+
+
+def _named(loss: PairLoss) -> PairLoss:
+    """A loss of the user's own, whose metrics are called loss/NAME but where METRICS has NAME."""
+
+    def call(pairs: PairLogps, *, count: int) -> tuple[Tensor, Metrics]:
+        result = loss(pairs, count=count)
+        match result:
+            case (value, dict(metrics)):
+                return value, {n if n in METRICS else f"loss/{n}": x for n, x in metrics.items()}
+        return result  # `update` tells what is wrong with it
+
+    return call
 
 
 def _logps(policy: Policy | Reference, tokens: Tensor, mask: Tensor, **how: Any) -> Tensor:

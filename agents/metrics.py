@@ -37,6 +37,7 @@ METRICS: dict[str, str] = {
     "verifier_errors": "episodes without a verdict, which no other metric but `episodes` counts",
     "kl": "log π_old - log π_ref, which is KL(π_old || π_ref) on average; in nats, per token",
     "entropy": "-Σ_a π(a|s) log π(a|s); in nats, per token",
+    "loss": "loss/NAME: what a loss of one's own calls NAME",
     "policy_loss": "-min(r A, clip(r, 1 - ε, 1 + ε) A), or -A log π without a clip; per token",
     "value_loss": "½ max((v - G)², (v_old + clip(v - v_old, -ε, ε) - G)²); per token",
     "value_clip_fraction": "[the clipped value error is the greater one]; per token",
@@ -81,7 +82,7 @@ class MetricsLogger:
     On a terminal the progress is one live line, elsewhere about twenty plain ones.
 
     Args:
-        folder: The run folder; made if missing.
+        folder: The run folder; made if missing. None: nothing is written.
         num_iterations: How many iterations the whole run has.
         start: How many are done already. What the folder has of later ones (all of it, at 0) is
             dropped, so that the resumed run's file equals an uninterrupted one's.
@@ -94,16 +95,9 @@ class MetricsLogger:
     """
 
     def __init__(
-        self, folder: str | Path, *, num_iterations: int, start: int = 0, show: bool = True
+        self, folder: str | Path | None, *, num_iterations: int, start: int = 0, show: bool = True
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        _drop_lines_after(folder / METRICS_FILE, start)
-        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
-        # TensorBoard hides what earlier event files have from this step on.
-        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+        self._files = None if folder is None else _Files(Path(folder), start)
         self._progress = _Progress(num_iterations, start) if show else None
 
     def log(self, iteration: int, metrics: Mapping[str, Any]) -> None:
@@ -123,19 +117,15 @@ class MetricsLogger:
                     f"unknown metric {name!r}: add its formula to agents.metrics.METRICS"
                 )
         row = {name: _plain_number(value) for name, value in metrics.items()}
-        self._file.write(json.dumps({"iteration": iteration, **row}, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in row.items():
-            if value is not None:
-                self._events.add_scalar(name, value, iteration)
-        self._events.flush()
+        if self._files is not None:
+            self._files.write(iteration, row)
         if self._progress is not None:
             self._progress.show(iteration, row)
 
     def close(self) -> None:
         """Flush everything and leave the terminal as it was. Calling it twice does no harm."""
-        self._file.close()
-        self._events.close()
+        if self._files is not None:
+            self._files.close()
         if self._progress is not None:
             self._progress.close()
 
@@ -194,6 +184,31 @@ def _draw_episodes(upper: Any, lower: Any, rows: list[dict[str, Any]]) -> None:
     _draw(lower, rows, "kl", "KL to the reference (nats per token)", "tab:red")
     _draw(lower.twinx(), rows, "entropy", "entropy (nats per token)", "tab:purple")
     lower.set_xlabel("episodes")
+
+
+class _Files:
+    """A run folder's `metrics.jsonl` and TensorBoard events."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        _drop_lines_after(folder / METRICS_FILE, start)
+        self._lines = (folder / METRICS_FILE).open("a", encoding="utf-8")
+        # TensorBoard hides what earlier event files have from this step on.
+        self._events = SummaryWriter(str(folder), purge_step=start + 1)
+
+    def write(self, iteration: int, row: Mapping[str, float | None]) -> None:
+        self._lines.write(json.dumps({"iteration": iteration, **row}, allow_nan=False) + "\n")
+        self._lines.flush()
+        for name, value in row.items():
+            if value is not None:
+                self._events.add_scalar(name, value, iteration)
+        self._events.flush()
+
+    def close(self) -> None:
+        self._lines.close()
+        self._events.close()
 
 
 class _Progress:

@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)  # another number would sum in another order
     policy = Policy(new_tiny_model(SEED), textgym.CharTokenizer())
     env = gymnasium.make("TextMath-v0", num_problems=2**16)
-    SFTTrainer(CONFIG, policy).train(env, difficulties=DIFFICULTIES, report=_report)
+    SFTTrainer(CONFIG, policy, show=False).train(env, difficulties=DIFFICULTIES, report=_report)
     for position, name in enumerate(env.unwrapped.task.difficulties):
         success = [
             evaluate(policy, "TextMath-v0", difficulty=position, greedy=greedy).success.mean()

@@ -87,7 +87,7 @@ def warm_up(
         f"warm-up: sampled {name} is {success:.3f}, so the policy is first fitted to reference "
         f"answers, up to {target:g}"
     )
-    reached = SFTTrainer(config, policy).train(
+    reached = SFTTrainer(config, policy, show=False).train(
         envs,
         report=lambda row: tell(f"  step {row['step']}: {name} {row['success']:.3f} of {target:g}"),
     )

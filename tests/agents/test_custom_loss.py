@@ -94,3 +94,9 @@ def test_a_trainer_takes_any_of_them(kind: str) -> None:
     trainer = DPOTrainer(DPOConfig(batch_size=2), policy, loss=losses[kind])
     trainer.train_on_preferences(["a", "b"], ["x", "y"], ["z", "w"])
     assert not torch.equal(policy.model.lm_head.weight, before)
+
+
+@pytest.mark.parametrize("losses", [[abs], {abs: "0.5"}, {"abs": 0.5}])
+def test_a_composite_loss_refuses_what_is_no_loss_with_a_weight(losses) -> None:
+    with pytest.raises(TypeError, match="^losses .*expected"):
+        CompositeLoss(losses)

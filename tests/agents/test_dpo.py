@@ -197,14 +197,17 @@ def test_a_run_without_a_step_yet_does_not_go_on_with_other_pairs_either(
         trainer.train(PAIRS[:7])
 
 
-def test_a_loss_of_ones_own_without_metrics_is_validated_by_the_configs(tmp_path: Path) -> None:
+def test_a_loss_of_ones_own_has_metrics_of_its_own_and_is_validated_by_the_configs(
+    tmp_path: Path,
+) -> None:
     def louder(pairs, *, count):
-        return -pairs.chosen.sum() / count, {}
+        return -pairs.chosen.sum() / count, {"mine": torch.tensor(7.0)}
 
     config = DPOConfig(batch_size=4, validation_share=0.25)
     trainer = DPOTrainer(config, new_policy(), loss=louder, folder=tmp_path, show=False)
     trainer.train(PAIRS)
-    assert math.isfinite(read_metrics(tmp_path)[-1]["validation_margin"])
+    row = read_metrics(tmp_path)[-1]
+    assert math.isfinite(row["validation_margin"]) and row["loss/mine"] % 7 == 0
 
 
 def test_dropout_is_off_so_that_policy_and_reference_agree(tmp_path: Path) -> None:

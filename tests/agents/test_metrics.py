@@ -138,3 +138,11 @@ def test_a_curve_without_success_has_none(tmp_path, monkeypatch):
 def test_the_curve_of_a_run_without_rows_is_empty_not_an_error(tmp_path):
     MetricsLogger(tmp_path, num_iterations=1, show=False).close()
     assert plot_learning_curve(tmp_path).exists()
+
+
+def test_without_a_folder_the_progress_is_shown_and_nothing_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with MetricsLogger(None, num_iterations=1) as logger:
+        logger.log(1, {"return_mean": 0.5})
+    assert "iteration 1/1  reward 0.500" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
