@@ -174,6 +174,7 @@ class ProblemBank:
                 f"of {self.observation_length} tokens have no room in memory; lower num_problems"
             ) from None
         self._problems: dict[int, Problem] = {}
+        self._has_unknown = False  # in some prompt, of which a warning told
         self.reference_facts: dict[int, Mapping[str, Any]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProblemBank:
@@ -257,6 +258,14 @@ class ProblemBank:
             raise ValueError(
                 f"{type(self.task).__name__} has the prompt {prompt!r}, in which the tokenizer "
                 "sees no token; expected at least one"
+            )
+        if self.vocabulary.unknown in tokens and not self._has_unknown:
+            self._has_unknown = True
+            warnings.warn(
+                f"{type(self.task).__name__} has the prompt {prompt[:60]!r}, of which the tokenizer "
+                f"keeps {self.vocabulary.decode(tokens)[:60]!r}: what it has no token for looks "
+                "alike to the policy; give the environment another tokenizer=",
+                stacklevel=2,
             )
         return tokens
 

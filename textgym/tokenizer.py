@@ -155,8 +155,9 @@ class Vocabulary:
 
     `illegal` [V] bool: pad, bos, unk and every other special token but eos, which no policy may
     choose: they are no text, and a token that decoding drops would be a free way to say nothing.
-    `pad` fills observations (eos where the tokenizer has no pad). `in_alphabet(text)` [V] bool:
-    tokens made of these characters only.
+    `pad` fills observations (eos where the tokenizer has no pad). `unknown` stands for text without
+    a token (None: there is no such token). `in_alphabet(text)` [V] bool: tokens made of these
+    characters only.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -169,11 +170,14 @@ class Vocabulary:
         self.size = max(len(tokenizer), 1 + max([self.eos, self.pad, *added]))
         self.illegal = np.zeros(self.size, dtype=bool)
         special = {i for i, token in added.items() if token.special}
-        special |= {pad, tokenizer.bos_token_id, getattr(tokenizer, "unk_token_id", None)}
+        unknown = getattr(tokenizer, "unk_token_id", None)
+        special |= {pad, tokenizer.bos_token_id, unknown}
         # Some tokenizers use eos as pad, bos or unk; eos must stay legal, or nothing could end.
         self.illegal[[i for i in special if i is not None and i != self.eos]] = True
-        # unk stands for a character that has no token, unless it is eos under another name.
-        self._control = (special - {None, getattr(tokenizer, "unk_token_id", None)}) | {self.eos}
+        # unk stands for a character that has no token, unless it is another token's second name.
+        self._control = (special - {None, unknown}) | {self.eos}
+        named = (self.eos, pad, tokenizer.bos_token_id)
+        self.unknown = None if unknown in named else unknown
         self._encode_plain = {"split_special_tokens": True} if added else {}
         self._characters = None
         if isinstance(tokenizer, CharTokenizer):

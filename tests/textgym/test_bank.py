@@ -146,3 +146,18 @@ def test_a_task_that_cannot_be_played_is_refused(make, attribute, value, message
     task = type("Broken", (Echo,), {attribute: value})()
     with pytest.raises(ValueError, match=message):
         make(task)
+
+
+class Foreign(Echo):
+    """Prompts in letters that the built-in tokenizer does not have."""
+
+    def sample(self, rng):
+        return Problem(prompt=f"Grüße {rng.integers(10**6)}", answer="hi")
+
+
+def test_a_prompt_that_the_tokenizer_cannot_read_is_told_once() -> None:
+    env = RLEnvironment(Foreign())
+    with pytest.warns(UserWarning, match="prompt 'Grüße .*keeps 'Gre .*another tokenizer") as told:
+        for seed in range(3):
+            env.reset(seed=seed)
+    assert len(told) == 1
