@@ -113,6 +113,7 @@ class ProblemBank:
             if value is not None and not as_index(value):
                 raise ValueError(f"{name} is {value!r}, expected an integer of at least 1")
         self.task, self.vocabulary, self.split = task, vocabulary, split
+        self._has_unknown = False  # in some prompt, of which a warning told
         self.num_levels = max(len(task.difficulties), 1)
         self.lists = ProblemLists(task)
         self.lists.choose(split, vocabulary, max_prompt_tokens)
@@ -174,7 +175,6 @@ class ProblemBank:
                 f"of {self.observation_length} tokens have no room in memory; lower num_problems"
             ) from None
         self._problems: dict[int, Problem] = {}
-        self._has_unknown = False  # in some prompt, of which a warning told
         self.reference_facts: dict[int, Mapping[str, Any]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProblemBank:
@@ -262,8 +262,8 @@ class ProblemBank:
         if self.vocabulary.unknown in tokens and not self._has_unknown:
             self._has_unknown = True
             warnings.warn(
-                f"{type(self.task).__name__} has the prompt {prompt[:60]!r}, of which the tokenizer "
-                f"keeps {self.vocabulary.decode(tokens)[:60]!r}: what it has no token for looks "
+                f"{type(self.task).__name__} has the prompt {prompt[:60]!r}, and the tokenizer "
+                f"keeps {self.vocabulary.decode(tokens)[:60]!r} of it: text without a token looks "
                 "alike to the policy; give the environment another tokenizer=",
                 stacklevel=2,
             )

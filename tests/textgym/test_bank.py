@@ -156,8 +156,8 @@ class Foreign(Echo):
 
 
 def test_a_prompt_that_the_tokenizer_cannot_read_is_told_once() -> None:
-    env = RLEnvironment(Foreign())
     with pytest.warns(UserWarning, match="prompt 'Grüße .*keeps 'Gre .*another tokenizer") as told:
+        env = RLEnvironment(Foreign())
         for seed in range(3):
             env.reset(seed=seed)
     assert len(told) == 1
