@@ -46,7 +46,7 @@ from agents.preference_losses import (
     robust_dpo_loss,
     simpo_loss,
 )
-from agents.text_data import TextData, TooLong, context_of
+from agents.text_data import TextData, TooLong, chat_render, context_of
 from textgym.preferences import PreferenceFunction
 from textgym.task import Preference
 from textgym.tokenizer import Tokenizer
@@ -218,6 +218,8 @@ class DPOTrainer:
     ) -> nn.Module:
         """The same on pairs from anywhere: records, a file, an environment or its id.
 
+        A file's prompts of messages are written by the tokenizer's chat template, if it has one.
+
         Args:
             data: see `preference_data.PreferenceSource`.
             num_pairs: how many to draw from an environment.
@@ -225,6 +227,7 @@ class DPOTrainer:
             too_long: likewise.
             **kwargs: for an id as in `gym.make`; for a file as in `textgym.load_preferences`.
         """
+        kwargs = {"render": chat_render(self.policy.tokenizer), **kwargs}
         pairs = read_preferences(data, num_pairs=num_pairs, seed=self.config.seed, **kwargs)
         return self._train(pairs, max_length, too_long)
 

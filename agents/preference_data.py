@@ -10,6 +10,7 @@ import gymnasium
 
 from agents.batch import PreferenceBatch
 from agents.text_data import TextData, TooLong, check_columns, tokenise
+from textgym.dialogues import Render
 from textgym.preferences import load_preferences
 from textgym.preferences.drawing import draw_preferences
 from textgym.task import Preference
@@ -22,7 +23,12 @@ or its id, whose `preferences` are drawn; or records."""
 
 
 def read_preferences(
-    source: PreferenceSource, *, num_pairs: int = 2048, seed: int = 0, **kwargs: Any
+    source: PreferenceSource,
+    *,
+    num_pairs: int = 2048,
+    seed: int = 0,
+    render: Render | None = None,
+    **kwargs: Any,
 ) -> list[Preference]:
     """The pairs of a source.
 
@@ -31,6 +37,7 @@ def read_preferences(
             the module that registers it, as in "my_module:MyTask-v0".
         num_pairs: how many to draw from an environment.
         seed: of that drawing.
+        render: of a file, how prompts of messages are written; see `text_data.chat_render`.
         **kwargs: for an id as in `gym.make`; for a file as in `textgym.load_preferences`.
 
     Raises:
@@ -40,7 +47,7 @@ def read_preferences(
     if isinstance(source, str) and is_environment(source):
         source = gymnasium.make(source, **kwargs)
     elif isinstance(source, str | os.PathLike):
-        return load_preferences(source, **kwargs)
+        return load_preferences(source, render=render, **kwargs)
     if isinstance(source, TokenVectorEnv):
         return list(draw_preferences(source.mdp, source.difficulty, num_pairs, seed))
     if isinstance(source, gymnasium.Env):

@@ -98,6 +98,7 @@ class Backbone(nn.Module):
         self.max_length = int(limit)
         eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         self.appends_eos = eos is not None and pad is not None and pad != eos
+        self.bos: list[int] = []
         self.bos = self._tokens("")[:1]  # what every text begins with, if the tokenizer says so
         self.causal = _is_causal(self.trunk)
 
@@ -137,7 +138,9 @@ class Backbone(nn.Module):
     def _tokens(self, text: str) -> list[int]:
         # What a tokenizer refuses, it need not see: half of a surrogate pair.
         plain = text.encode("utf-8", "replace").decode()
-        return list(self.tokenizer.encode(plain, add_special_tokens=True))
+        tokens = list(self.tokenizer.encode(plain, add_special_tokens=True))
+        # A chat template writes bos too; a text begins once.
+        return tokens[1:] if self.bos and tokens[:2] == 2 * self.bos else tokens
 
     def batch(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Rows as tokens [B, L] int64, padded on the right, and lengths [B] int64."""

@@ -23,7 +23,7 @@ from agents.reward_backbone import Texts
 from agents.reward_losses import bradley_terry_loss, reward_regression_loss
 from agents.reward_model import RewardModel
 from agents.reward_variants import MultiObjectiveRewardModel, PairwiseRewardModel
-from agents.text_data import DataReport, check_columns
+from agents.text_data import DataReport, chat_render, check_columns
 from textgym.task import Preference
 
 Losses = Callable[[Tensor], Iterator[tuple[Tensor, Metrics]]]
@@ -117,6 +117,8 @@ class RewardModelTrainer:
     ) -> RewardModel:
         """Train on Preferences, a file of pairs, or those of an environment (`num_pairs` of them).
 
+        A file's prompts of messages are written by the tokenizer's chat template, if it has one.
+
         Args:
             data: see `read_preferences`.
             validation: pairs that are looked at on the way.
@@ -126,6 +128,7 @@ class RewardModelTrainer:
             As `read_preferences` and `train_on_preferences` do.
         """
         config = self.config
+        kwargs = {"render": chat_render(self.model.tokenizer), **kwargs}
         pairs = read_preferences(data, num_pairs=config.num_pairs, seed=config.seed, **kwargs)
         columns = zip(*((pair.prompt, pair.chosen, pair.rejected) for pair in pairs), strict=True)
         return self.train_on_preferences(*map(list, columns), validation=validation)

@@ -27,9 +27,25 @@ from agents.losses import Metrics, policy_gradient_loss
 from agents.models import Policy, as_policy
 from agents.optimization import adamw, micro_batches, update
 from agents.rollout import as_vector_env, check_tokens, evaluate
-from agents.text_data import TextData, TooLong, check_columns, context_of, tokenise
+from agents.text_data import (
+    TextData,
+    TooLong,
+    chat_render,
+    check_columns,
+    context_of,
+    tokenise,
+)
 from textgym.bank import ProblemBank
 from textgym.data_sets import Layout, load_rows
+from textgym.dialogues import (
+    Render,
+    as_messages,
+    as_prompt,
+    read_filled_dialogue,
+    read_messages,
+    split_last,
+)
+from textgym.row_files import Row
 from textgym.tokenizer import Tokenizer
 from textgym.vector import TokenVectorEnv
 
@@ -38,13 +54,21 @@ WEIGHT_DECAY = 0.01
 STREAM = 0x5F7
 """Sets the draws of batches apart from all others of one seed."""
 
-LAYOUTS = (
-    Layout("responses", prompt="prompt", response="response", key=("prompt", "response")),
-    Layout("TRL", prompt="prompt", response="completion", key=("prompt", "response")),
-    Layout("Alpaca", prompt="instruction", response="output", key=("prompt", "response")),
-)
-"""Columns of files that can be imitated."""
+_COLUMNS = ("prompt", "response")
+_DIALOGUES = {"read": dict.fromkeys(_COLUMNS, read_filled_dialogue), "key": _COLUMNS}
 
+LAYOUTS = (
+    Layout("responses", prompt="prompt", response="response", **_DIALOGUES),
+    Layout("TRL", prompt="prompt", response="completion", **_DIALOGUES),
+    Layout("Alpaca", prompt="instruction", response="output", key=_COLUMNS),
+    Layout(
+        "TRL, messages",
+        messages="messages",
+        read={"messages": read_messages},
+        key=("messages",),
+    ),
+)
+"""Columns of files that can be imitated. Prompts and responses are texts or messages."""
 
 STEPS_ON_TASK = 4000
 """Optimizer steps on a task, where the config does not say."""
@@ -179,13 +203,17 @@ class SFTTrainer:
         """`train_on_responses` on the rows of a file, a folder or a data set on the hub.
 
         Its columns are prompt and response, those of another of LAYOUTS, or what `fields` says,
-        such as {"prompt": "question", "response": "answer"}.
+        such as {"prompt": "question", "response": "answer"}. Of messages the last one, the
+        assistant's, is the response; those before it are the prompt, as the tokenizer's chat
+        template writes them if it has one, else as `textgym.load_preferences` does.
 
         Raises:
-            FileNotFoundError, ImportError, ValueError: see `textgym.data_sets.load_rows`.
+            FileNotFoundError, ImportError, ValueError: see `textgym.data_sets.load_rows`; for
+                messages that end with another's than the assistant's, or begin with the last.
         """
         rows = load_rows(path, layouts=LAYOUTS, fields=fields)
-        prompts, responses = zip(*((row["prompt"], row["response"]) for row in rows), strict=True)
+        render = chat_render(self.policy.tokenizer)
+        prompts, responses = zip(*(prompt_and_response(row, render) for row in rows), strict=True)
         return self.train_on_responses(prompts, responses, **kwargs)
 
     def train(
@@ -304,6 +332,20 @@ class SFTTrainer:
             max_response_tokens=bank.max_response_tokens,
             max_prompt_tokens=bank.max_prompt_tokens,
         )
+
+
+def prompt_and_response(row: Row, render: Render | None = None) -> tuple[str, str]:
+    """The two texts that a row in one of LAYOUTS stands for; see `SFTTrainer.train_on_file`."""
+    if "messages" in row:
+        prompt, response = split_last(row["messages"], row.place)
+    else:
+        prompt, response = row["prompt"], row["response"]
+        if not isinstance(response, str):
+            before, response = split_last(response, row.place)
+            prompt = (*as_messages(prompt), *before)
+    if not prompt:
+        raise ValueError(f"{row.place} has the assistant's message alone, expected a prompt before")
+    return as_prompt(prompt, row.place, render), response
 
 
 def reference_batch(bank: ProblemBank, rows: np.ndarray) -> tuple[Tensor, Tensor]:

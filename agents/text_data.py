@@ -10,11 +10,13 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from textgym.dialogues import Render
 from textgym.tokenizer import Tokenizer, Vocabulary, load_tokenizer
 
 TooLong = Literal["drop", "cut_prompt", "cut_response"]
@@ -157,6 +159,45 @@ def tokenise(
     if report.kept < report.rows or report.cut:
         warnings.warn(str(report), stacklevel=3)
     return data
+
+
+def chat_render(tokenizer: Tokenizer) -> Render | None:
+    """How a tokenizer's chat template writes messages that await the assistant's; None without one.
+
+    Warns, at the first messages, where the template ends a response by something else than eos, or
+    puts something before it: then prompt, response and eos are not what the template makes of all.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+
+    def render(messages: list[dict[str, str]]) -> str:
+        try:
+            prompt = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # whatever somebody's template, a program, has to say
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"the tokenizer's chat template refuses these messages: {reason}"
+            ) from error
+        compare()
+        return prompt
+
+    @cache
+    def compare() -> None:
+        asked = [{"role": "user", "content": "Q"}]
+        answered = [*asked, {"role": "assistant", "content": "A"}]
+        whole = tokenizer.apply_chat_template(answered, tokenize=False)
+        start = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        ours, theirs = f"A{tokenizer.eos_token}", whole.removeprefix(start).rstrip()
+        if theirs != ours.rstrip():
+            warnings.warn(
+                f"the tokenizer's chat template writes the response 'A' as {theirs!r}, it is "
+                f"learned as {ours!r}: set tokenizer.eos_token or the template if they shall agree",
+                stacklevel=2,
+            )
+
+    return render
 
 
 def context_of(model: nn.Module) -> int | None:

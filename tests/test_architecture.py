@@ -26,7 +26,7 @@ LAYERS = {
     "textgym": [
         ["task", "tokenizer", "pareto"],
         ["listed", "arguments", "curriculum", "attributes", "constraints", "masks"],
-        ["bank", "row_files", "data_sets"],
+        ["bank", "row_files", "data_sets", "dialogues"],
         ["grading", "rewards"],
         ["scoring", "mdp"],
         ["preferences"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
@@ -14,6 +15,7 @@ from transformers import LlamaForCausalLM  # noqa: E402
 
 from agents.dpo import DPOConfig, DPOTrainer  # noqa: E402
 from agents.models import Policy, new_tiny_model  # noqa: E402
+from tests.agents.chat import chat_model, chat_tokenizer  # noqa: E402
 from textgym import CharTokenizer  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -98,3 +100,35 @@ def test_loss_gradient_rewards_and_margins_are_trls(loss: str, tmp_path) -> None
     assert metrics["chosen_logp"].item() == pytest.approx(found["logps/chosen"], abs=1e-4)
     for name, parameter in policy.model.named_parameters():
         assert torch.allclose(parameter.grad, grads[name], atol=1e-5), name
+
+
+def test_a_dialogue_of_messages_has_trls_tokens(tmp_path) -> None:
+    """But for the newline that the template puts behind the end of a turn."""
+    tokenizer, model = chat_tokenizer(), chat_model()
+    prompt = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Moo?"}]
+    chosen, rejected = ([{"role": "assistant", "content": text}] for text in ("Moo!", "No."))
+    row = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    args = trl.DPOConfig(
+        output_dir=str(tmp_path),
+        gradient_checkpointing=False,
+        bf16=False,
+        report_to=[],
+        use_cpu=True,
+    )
+    theirs = trl.DPOTrainer(
+        model=model,
+        ref_model=chat_model(),
+        args=args,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list([row]),
+    ).train_dataset[0]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    trainer = DPOTrainer(DPOConfig(), Policy(chat_model(), tokenizer), show=False)
+    trainer.train(tmp_path / "pairs.jsonl")
+    newline = tokenizer.encode("\n")
+    assert trainer.data.prompts == [theirs["prompt_ids"]]
+    (responses,) = trainer.data.responses
+    assert [response + newline for response in responses] == [
+        theirs["chosen_ids"],
+        theirs["rejected_ids"],
+    ]

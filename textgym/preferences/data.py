@@ -6,20 +6,22 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from textgym.data_sets import MAX_ROWS, Layout, load_rows, read_text
+from textgym.dialogues import (
+    ASSISTANT,
+    Messages,
+    Render,
+    as_messages,
+    as_prompt,
+    read_dialogue,
+    read_filled_dialogue,
+    split_last,
+)
 from textgym.row_files import Row
 from textgym.task import SPLITS, Preference, Problem
-
-Message = tuple[str, str]
-"""A message's role and content."""
-
-ASSISTANT = "\n\nAssistant:"
-"""What a turn of the assistant begins with in a dialogue that is one text, as HH writes it."""
-
-SPEAKERS = {"user": "\n\nHuman: ", "assistant": f"{ASSISTANT} ", "system": "\n\nSystem: "}
-"""Role -> what a turn begins with where messages have to become one text."""
 
 
 def load_preferences(
@@ -29,6 +31,7 @@ def load_preferences(
     fields: Mapping[str, str] | None = None,
     subset: str | None = None,
     max_rows: int = MAX_ROWS,
+    render: Render | None = None,
 ) -> list[Preference]:
     r"""Pairs of responses, one preferred to the other, from a file, a folder or the hub.
 
@@ -42,8 +45,9 @@ def load_preferences(
     | labels | prompt, a, b, label | what `python -m textgym label` writes |
 
     A message is {"role": ..., "content": ...}. The last message is the response, those before it
-    are the prompt: a single user's as it stands, a longer dialogue in HH's form. Of HH's dialogues
-    the prompt is what both share up to their last `Assistant:`; prompt + response is the dialogue.
+    are the prompt: as `render` writes them, or without it a single user's as it stands and a longer
+    dialogue in HH's form. Of HH's dialogues the prompt is what both share up to their last
+    `Assistant:`; prompt + response is the dialogue.
 
     Rows whose two responses are the same, and ties, are left out; a warning says how many. Of a
     prompt that several official splits have, the pairs of test are kept before those of validation
@@ -58,16 +62,23 @@ def load_preferences(
         fields: which column holds what, where the columns have other names: `{"prompt": "q"}`.
         subset: the configuration of a data set on the hub.
         max_rows: how many rows there may be.
+        render: function from the messages of a prompt to its text, such as a tokenizer's chat
+            template with the beginning of the assistant's turn. Texts stay as they are, and the
+            splits are those without it.
 
     Raises:
         FileNotFoundError, ImportError: as `load_rows` does.
         ValueError: for a bad row (the message names file, line and field), an unknown layout or
-            split, or a source without any pair.
+            split, a source without any pair, or messages that `render` refuses.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected one of {list(SPLITS)} or None")
-    rows = read_pairs(source, fields=fields, subset=subset, max_rows=max_rows)
-    found = [pair for pair, official in rows if split in (None, split_of(pair.prompt, official))]
+    rows = load_rows(source, layouts=LAYOUTS, fields=fields, name=subset, max_rows=max_rows)
+    found = [
+        pair if render is None else _rendered(pair, row, render)
+        for pair, row in _kept(rows, source)
+        if split in (None, split_of(pair.prompt, row.split))
+    ]
     if not found:
         raise ValueError(f"{source} has no pair in the split {split!r}")
     return found
@@ -92,7 +103,12 @@ def read_pairs(
 
 def pairs_of(rows: Sequence[Row], source: object) -> list[tuple[Preference, str]]:
     """What rows in one of LAYOUTS stand for, with their official splits; see `load_preferences`."""
-    found: list[tuple[Preference, str]] = []
+    return [(pair, row.split) for pair, row in _kept(rows, source)]
+
+
+def _kept(rows: Sequence[Row], source: object) -> list[tuple[Preference, Row]]:
+    """Pairs that prefer one response, none of whose prompts is in two splits, with their rows."""
+    found: list[tuple[Preference, Row]] = []
     splits: dict[str, str] = {}
     num_idle = 0
     for row in rows:
@@ -100,42 +116,16 @@ def pairs_of(rows: Sequence[Row], source: object) -> list[tuple[Preference, str]
         if pair is None or pair.chosen == pair.rejected:
             num_idle += 1
         elif splits.setdefault(pair.prompt, row.split) == row.split:  # test's rows come first
-            found.append((pair, row.split))
+            found.append((pair, row))
     if num_idle:
         told = f"{num_idle} of {len(rows)} rows of {source} prefer neither response"
         if not found:
             raise ValueError(f"{told}, expected at least one that prefers one")
-        warnings.warn(f"{told} (the same text twice, or a tie) and are left out", stacklevel=4)
+        warnings.warn(f"{told} (the same text twice, or a tie) and are left out", stacklevel=3)
     return found
 
 
 # ----------------------------------------------------------------- what fields hold
-
-
-def _dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
-    """A text, or messages that are not empty."""
-    if not isinstance(value, list | tuple):
-        return read_text(value, where)
-    if not value:
-        raise ValueError(f"{where} is an empty list, expected messages")
-    for message in value:
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ValueError(
-                f"{where} has the message {message!r:.60}, expected an object with role and content"
-            )
-        if message["role"] not in list(SPEAKERS):
-            raise ValueError(
-                f"{where} has the role {message['role']!r:.60}, expected one of {list(SPEAKERS)}"
-            )
-    return tuple((message["role"], read_text(message["content"], where)) for message in value)
-
-
-def _whole_dialogue(value: Any, where: str) -> str | tuple[Message, ...]:
-    """The same where the prompt is in it, so that no text is empty."""
-    found = _dialogue(value, where)
-    if isinstance(found, str) and not found.strip():
-        raise ValueError(f"{where} is empty, expected a dialogue")
-    return found
 
 
 def _completions(value: Any, where: str) -> list[tuple[float, str]]:
@@ -175,14 +165,14 @@ LAYOUTS = (
         prompt="prompt",
         chosen="chosen",
         rejected="rejected",
-        read={"prompt": _dialogue, "chosen": _dialogue, "rejected": _dialogue},
+        read=dict.fromkeys(("prompt", "chosen", "rejected"), read_dialogue),
         key=("prompt", "chosen", "rejected"),
     ),
     Layout(
         "Anthropic HH",
         chosen="chosen",
         rejected="rejected",
-        read={"chosen": _whole_dialogue, "rejected": _whole_dialogue},
+        read=dict.fromkeys(("chosen", "rejected"), read_filled_dialogue),
         key=("chosen", "rejected"),
     ),
 )
@@ -195,6 +185,7 @@ def _pair(row: Row) -> Preference:
     (prompt, chosen), (other, rejected) = (
         _prompt_and_response(row, side) for side in ("chosen", "rejected")
     )
+    prompt, other = as_prompt(prompt, row.place), as_prompt(other, row.place)
     if prompt != other:
         raise ValueError(
             f"{row.place}: chosen and rejected answer different prompts, {prompt!r:.60} and "
@@ -205,26 +196,24 @@ def _pair(row: Row) -> Preference:
     return Preference(prompt, chosen, rejected)
 
 
-def _prompt_and_response(row: Row, side: str) -> tuple[str, str]:
-    """The two texts that one side of a row stands for."""
+def _prompt_and_response(row: Row, side: str) -> tuple[str | Messages, str]:
+    """What one side of a row stands for."""
     prompt, response = row.get("prompt", ""), row[side]
     if isinstance(response, str):
-        return prompt if isinstance(prompt, str) else _as_text(prompt), response
-    *before, (role, content) = response
-    if role != "assistant":
-        raise ValueError(
-            f"{row.place}, {side}: the last message is the {role}'s, expected the assistant's"
-        )
-    if before:  # the whole dialogue, and a prompt beside it only repeats its beginning
-        return _as_text(before), content
-    return prompt if isinstance(prompt, str) else _as_text(prompt), content
+        return prompt, response
+    before, content = split_last(response, f"{row.place}, {side}")
+    # Before it, the whole dialogue; then a prompt beside it only repeats its beginning.
+    return before or as_messages(prompt), content
 
 
-def _as_text(messages: Sequence[Message]) -> str:
-    """A user's only message as it stands; more of them as HH writes a dialogue."""
-    if len(messages) == 1 and messages[0][0] == "user":
-        return messages[0][1]
-    return "".join(SPEAKERS[role] + content for role, content in messages) + f"{ASSISTANT} "
+def _rendered(pair: Preference, row: Row, render: Render) -> Preference:
+    """The pair with its prompt's messages as `render` writes them, if it has any."""
+    for side in ("chosen", "rejected"):
+        prompt = _prompt_and_response(row, side)[0] if side in row else ""
+        if not isinstance(prompt, str):
+            return replace(pair, prompt=as_prompt(prompt, row.place, render))
+    return pair
+    return pair
 
 
 def _dialogues(row: Row) -> Preference:
