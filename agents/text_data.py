@@ -10,7 +10,6 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -170,34 +169,37 @@ def chat_render(tokenizer: Tokenizer) -> Render | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
 
-    def render(messages: list[dict[str, str]]) -> str:
+    is_compared = False
+
+    def write(messages: list[dict[str, str]], **how: bool) -> str:
         try:
-            prompt = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
+            return tokenizer.apply_chat_template(messages, tokenize=False, **how)
         except Exception as error:  # whatever somebody's template, a program, has to say
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"the tokenizer's chat template refuses these messages: {reason}"
             ) from error
-        compare()
+
+    def render(messages: list[dict[str, str]]) -> str:
+        nonlocal is_compared
+        prompt = write(messages, add_generation_prompt=True)
+        if not is_compared:
+            whole = write([*messages, {"role": "assistant", "content": "A"}])
+            _compare(whole.removeprefix(prompt).rstrip(), f"A{tokenizer.eos_token}")
+            is_compared = True
         return prompt
 
-    @cache
-    def compare() -> None:
-        asked = [{"role": "user", "content": "Q"}]
-        answered = [*asked, {"role": "assistant", "content": "A"}]
-        whole = tokenizer.apply_chat_template(answered, tokenize=False)
-        start = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        ours, theirs = f"A{tokenizer.eos_token}", whole.removeprefix(start).rstrip()
-        if theirs != ours.rstrip():
-            warnings.warn(
-                f"the tokenizer's chat template writes the response 'A' as {theirs!r}, it is "
-                f"learned as {ours!r}: set tokenizer.eos_token or the template if they shall agree",
-                stacklevel=2,
-            )
-
     return render
+
+
+def _compare(theirs: str, ours: str) -> None:
+    """Warn where a template does not write a response as it is learned."""
+    if theirs != ours.rstrip():
+        warnings.warn(
+            f"the tokenizer's chat template writes the response 'A' as {theirs!r:.100}, it is "
+            f"learned as {ours!r}: set tokenizer.eos_token or the template if they shall agree",
+            stacklevel=3,
+        )
 
 
 def context_of(model: nn.Module) -> int | None:
