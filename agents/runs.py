@@ -2,7 +2,7 @@
 
 config.json              what was asked for and the versions that did it; the start's last file
 initial/                 the policy at the start: the reference, and where a resumed run begins
-before.json              what the initial policy achieves on the test split
+before.json              what the initial policy achieves on the test split, if it has a task
 metrics.jsonl            one line an iteration; also TensorBoard events and learning_curve.png
 checkpoint.safetensors   what an exact resume needs
 policy/                  the trained policy, which transformers loads
@@ -17,7 +17,7 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,9 @@ POLICY = "policy"
 
 TEST_EPISODES = 512
 """Test problems on which a run's policy is measured, before and after, if there are as many."""
+
+NOT_MEASURED = {"split": None, "success": None, "greedy": None, "return": None, "episodes": 0}
+"""What is known of a policy without an environment to play in."""
 
 
 class UserError(Exception):
@@ -278,7 +281,8 @@ def task_of(
     if env_id is None:
         env_id = config["env_id"]
     if env_id is None:
-        raise UserError(f"--env is missing: {policy} is no run, which would tell the environment")
+        why = "learned without one" if is_run(folder) else "is no run, which would tell it"
+        raise UserError(f"--env is missing, the environment: {policy} {why}")
     if env_id == config["env_id"]:
         env_kwargs = {**config["env_kwargs"], **env_kwargs}
     return env_id, env_kwargs
@@ -307,8 +311,8 @@ def start(folder: Path, config: dict[str, Any]) -> None:
 
     Args:
         folder: where; made only when the policy is ready, which may take a while.
-        config: env_id, env_kwargs, policy, warm_up and model's device are read here; all of it goes
-            to config.json.
+        config: env_id (None: nothing is played), env_kwargs, policy, warm_up and model's device are
+            read here; all of it goes to config.json.
 
     Raises:
         UserError: if there is no such policy or environment, or the folder cannot be made.
@@ -316,10 +320,12 @@ def start(folder: Path, config: dict[str, Any]) -> None:
     from agents.warm_up import warm_up
 
     policy = policy_of(config["policy"], device=config["model"]["device"])
-    env = env_of(config["env_id"], policy, **config["env_kwargs"])
-    with user_errors(ValueError, prefix=f"{config['policy']} cannot play {config['env_id']}: "):
-        warmed_up = warm_up(policy, env, config["warm_up"])
-        before = {**_measure(policy, config), "warm_up": warmed_up}
+    before: dict[str, Any] = {**NOT_MEASURED, "warm_up": None}
+    if config["env_id"] is not None:
+        env = env_of(config["env_id"], policy, **config["env_kwargs"])
+        with user_errors(ValueError, prefix=f"{config['policy']} cannot play {config['env_id']}: "):
+            warmed_up = warm_up(policy, env, config["warm_up"])
+            before = {**_measure(policy, config), "warm_up": warmed_up}
     with made(folder):
         policy.save(folder / INITIAL)
         write_json(folder / BEFORE_FILE, before)
@@ -360,7 +366,7 @@ def go_on(folder: Path, config: dict[str, Any]) -> None:
     (folder / SUMMARY_FILE).unlink(missing_ok=True)
 
 
-def finish(folder: Path, trainer: Any) -> dict[str, Any]:
+def finish(folder: Path, trainer: Any, metrics: Sequence[str] = ()) -> dict[str, Any]:
     """Save the trained policy, measure it and write summary.json, which is returned too.
 
     Of several processes all call it, and the first does it.
@@ -368,6 +374,7 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
     Args:
         folder: the run's.
         trainer: with its `policy` and its `course`.
+        metrics: whose last values stand in the summary too (None: never measured).
     """
     from agents.distributed import by_first
     from agents.sharding import ShardedPolicy, whole_policy
@@ -377,18 +384,23 @@ def finish(folder: Path, trainer: Any) -> dict[str, Any]:
     else:
         by_first(lambda: trainer.policy.save(folder / POLICY))
     with whole_policy(trainer.policy) as policy:
-        return by_first(lambda: _summarise(folder, policy, trainer.course))
+        return by_first(lambda: _summarise(folder, policy, trainer.course, metrics))
 
 
-def _summarise(folder: Path, policy: Policy, course: Course) -> dict[str, Any]:
+def _summarise(
+    folder: Path, policy: Policy, course: Course, metrics: Sequence[str]
+) -> dict[str, Any]:
     from agents.metrics import read_metrics
 
     config, before = read_json(folder / CONFIG_FILE), read_json(folder / BEFORE_FILE)
-    after = _measure(policy, config)
+    after, difficulty, rows = NOT_MEASURED, None, read_metrics(folder)
+    if config["env_id"] is not None:
+        after = _measure(policy, config)
+        difficulty = difficulty_of(env_of(config["env_id"], policy, **config["env_kwargs"]))
     figures = ("success", "greedy", "return")
     summary = {
         "env_id": config["env_id"],
-        "difficulty": difficulty_of(env_of(config["env_id"], policy, **config["env_kwargs"])),
+        "difficulty": difficulty,
         **{name: config[name] for name in ("algorithm", "policy")},
         "seed": config["config"]["seed"],
         "iterations": course.iteration,
@@ -396,7 +408,8 @@ def _summarise(folder: Path, policy: Policy, course: Course) -> dict[str, Any]:
         "tokens": course.num_tokens,
         "seconds": course.seconds,
         "cpu_seconds": course.cpu_seconds,
-        "kl": next((row.get("kl") for row in read_metrics(folder)[-1:]), None),
+        "kl": next((row.get("kl") for row in rows[-1:]), None),
+        **{name: next((x[name] for x in rows[::-1] if name in x), None) for name in metrics},
         "warm_up": before["warm_up"],
         "test_split": after["split"],
         "test_episodes": after["episodes"],

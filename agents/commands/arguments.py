@@ -7,13 +7,14 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import tyro
 
+from agents import runs
 from agents.commands.help_texts import REGISTRY
 from agents.runs import UserError
 
@@ -41,7 +42,8 @@ class Source:
 
     env: str | None = None
     """Id of the environment, such as TextMath-v0, or my_module:MyTask-v0 for a task that my_module
-    registers (needed unless --resume)."""
+    registers. Needed unless --resume; dpo and sft need none to learn from a file, and then nothing
+    is played: there is no warm-up, and no success before and after."""
     policy: str = "tiny"
     """What to begin with: tiny (the embedded model), a Hugging Face name, a folder, or a run."""
     difficulty: int | str | None = None
@@ -52,7 +54,7 @@ class Source:
     env_kwargs: tuple[str, ...] = ()
     """More keywords of the environment, NAME=VALUE; a VALUE is JSON, or else text."""
     out: Path | None = None
-    """The run folder (None: runs/ENV-ALGORITHM-SEED-DATE-TIME)."""
+    """The run folder (None: runs/ENV-ALGORITHM-SEED-DATE-TIME, without ENV the file's name)."""
     resume: bool = False
     """Go on with the run in --out, with its own settings; the algorithm's may be changed."""
     threads: int = 1
@@ -61,14 +63,12 @@ class Source:
     shard: ClassVar[bool] = False  # a flag of those that can
     own: ClassVar[tuple[str, ...]] = ()  # the fields that a subclass adds
 
-    @property
-    def told(self) -> str:
-        """What the run is called after."""
-        return self.env or ""
-
     def check(self) -> None:
         """Raise UserError if something is out of its range."""
-        env_kwargs(self)
+        if (settings := env_kwargs(self)) and self.env is None:
+            raise UserError(
+                f"--env is missing: only an environment has the settings {', '.join(settings)}"
+            )
         if self.threads < 1:
             raise UserError(f"threads is {self.threads}, expected at least 1")
 
@@ -92,7 +92,7 @@ class Source:
             reward_weights=assignments(kwargs.pop("reward_weights", {})),
             env_kwargs=assignments(kwargs),
             out=out,
-            **{name: config[name] for name in (*cls.own, "threads")},
+            **as_flags({name: config[name] for name in (*cls.own, "threads") if name in config}),
         )
 
 
@@ -112,10 +112,8 @@ class Run(Source):
     own: ClassVar[tuple[str, ...]] = ("warm_up",)
 
     def check(self) -> None:
-        """Raise UserError if something is missing or out of its range."""
+        """Raise UserError if something is out of its range."""
         super().check()
-        if self.env is None:
-            raise UserError("--env is missing: the environment's id, as in --env TextMath-v0")
         if not 0 <= self.warm_up <= 1:
             raise UserError(f"warm_up is {self.warm_up}, expected from 0 to 1")
 
@@ -225,10 +223,7 @@ def env_kwargs(given: HasEnvironment) -> dict[str, Any]:
 def values(flag: str, assignments: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE texts as a dict."""
     found: dict[str, Any] = {}
-    for text in assignments:
-        name, equals, value = text.partition("=")
-        if not equals or not name or name in found:
-            raise UserError(f"--{flag} has {text}, expected NAME=VALUE, each NAME once")
+    for name, value in _split(flag, assignments).items():
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -236,6 +231,42 @@ def values(flag: str, assignments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def columns(given: Sequence[str]) -> dict[str, str]:
+    """What --fields says, NAME -> COLUMN: a text, though it be 1 or true."""
+    return _split("fields", given, "COLUMN")
+
+
+def _split(flag: str, assignments: Sequence[str], value: str = "VALUE") -> dict[str, str]:
+    """NAME=VALUE texts as a dict of texts."""
+    found: dict[str, str] = {}
+    for text in assignments:
+        name, equals, told = text.partition("=")
+        if not equals or not name or name in found:
+            raise UserError(f"--{flag} has {text}, expected NAME={value}, each NAME once")
+        found[name] = told
+    return found
+
+
 def assignments(values: dict[str, Any]) -> tuple[str, ...]:
     """The inverse of `values`."""
     return tuple(f"{name}={json.dumps(value)}" for name, value in values.items())
+
+
+def as_flags(saved: dict[str, Any]) -> dict[str, Any]:
+    """Flags as config.json has them, whose tuples have become lists there."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+    }
+
+
+@contextlib.contextmanager
+def data_errors(prefix: str) -> Iterator[None]:
+    """`runs.user_errors` of a file or a data set; where they advise `fields=`, it is the flag."""
+    try:
+        with runs.user_errors(*DATA_ERRORS, prefix=prefix):
+            yield
+    except UserError as error:
+        told = re.sub(
+            r"fields=\{'(\w+)': COLUMN(?:,( \.\.\.))?\}", r"--fields \1=COLUMN\2", str(error)
+        )
+        raise UserError(told) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agents import runs
-from agents.commands.arguments import DATA_ERRORS, Source, env_kwargs
+from agents.commands.arguments import DATA_ERRORS, Source, columns, data_errors, env_kwargs
 from agents.commands.training import TrainingCommand
 from agents.runs import UserError
 
@@ -33,19 +33,19 @@ class RewardRun(Source):
     """Whose trunk to begin with: tiny (the embedded one), a Hugging Face name, a folder, a run."""
     pairs: str | None = None
     """Instead of --env: a file, a folder or a data set's name on the hub, with pairs."""
+    fields: tuple[str, ...] = ()
+    """Columns of --pairs by other names than prompt, chosen and rejected, NAME=COLUMN, as in
+    prompt=question chosen=good rejected=bad."""
 
-    own: ClassVar[tuple[str, ...]] = ("pairs",)
-
-    @property
-    def told(self) -> str:
-        """What the run is called after."""
-        return self.env or Path(self.pairs or "").stem
+    own: ClassVar[tuple[str, ...]] = ("pairs", "fields")
 
     def check(self) -> None:
         """Raise UserError if something is missing or out of its range."""
         super().check()
         if (self.env is None) == (self.pairs is None):
             raise UserError("give either --env ID or --pairs FILE: where the pairs come from")
+        if columns(self.fields) and self.pairs is None:
+            raise UserError("--fields is about the columns of --pairs, which is missing")
 
 
 @dataclass
@@ -84,6 +84,10 @@ class RewardModelCommand(TrainingCommand):
 
         return {"run": RewardRun(), "model": Judge(), "config": RewardModelConfig()}
 
+    def file(self, given: Any) -> str | None:
+        """The pairs."""
+        return given.run.pairs
+
     def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
         """Make the run folder, with the untrained model."""
         from agents.reward_model import RewardModel
@@ -115,7 +119,7 @@ class RewardModelCommand(TrainingCommand):
 
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Learn from the pairs of the training split."""
-        with runs.user_errors(ValueError, prefix=f"{given.run.told}: "):
+        with runs.user_errors(ValueError, prefix=f"{self._told(given)}: "):
             trainer.train(data["train"], validation=data["validation"])
 
     def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
@@ -180,13 +184,14 @@ def read_pairs(given: Any, split: str) -> list[Preference]:
     from agents.preference_data import read_preferences
 
     run, config, is_training = given.run, given.config, split == "train"
-    with runs.user_errors(gymnasium.error.Error, *DATA_ERRORS, prefix=f"{run.env or run.pairs}: "):
-        if run.env is not None:
+    if run.env is not None:
+        with runs.user_errors(gymnasium.error.Error, *DATA_ERRORS, prefix=f"{run.env}: "):
             num = config.num_pairs if is_training else max(1, config.num_pairs // 4)
             kwargs = {**env_kwargs(run), "split": split}
             return read_preferences(run.env, num_pairs=num, seed=config.seed, **kwargs)
+    with data_errors(f"{run.pairs}: "):
         try:
-            return read_preferences(Path(run.pairs or ""), split=split)
+            return read_preferences(Path(run.pairs), split=split, fields=columns(run.fields))
         except ValueError as error:
             if is_training or "has no pair in the split" not in str(error):
                 raise

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from agents import runs
-from agents.commands.arguments import DATA_ERRORS, Model, Run
+from agents.commands.arguments import Model, Run, columns, data_errors
 from agents.commands.training import PolicyCommand
 from agents.runs import UserError
 
@@ -18,7 +17,10 @@ class Responses:
 
     data: str | None = None
     """A file, a folder or a data set's name on the hub with the columns prompt and response (None:
-    the reference answers of the environment, which measures the policy in any case)."""
+    the reference answers of the environment)."""
+    fields: tuple[str, ...] = ()
+    """Columns of --data by other names than prompt and response, NAME=COLUMN, as in prompt=question
+    response=answer."""
     max_length: int | None = None
     """Most tokens of a prompt and a response of the file (None: the model's context)."""
     too_long: Literal["drop", "cut_prompt", "cut_response"] = "drop"
@@ -28,10 +30,15 @@ class Responses:
         """Raise UserError if something is told about a file that is not given."""
         if self.data is None and self.max_length is not None:
             raise UserError("--max-length is about the texts of --data, which is missing")
+        if columns(self.fields) and self.data is None:
+            raise UserError("--fields is about the columns of --data, which is missing")
 
 
 class SFT(PolicyCommand):
     """Fits a policy to given responses."""
+
+    source: ClassVar[str] = "data"
+    figures: ClassVar[dict[str, str]] = {"nll": "loss per token, a batch in training"}
 
     def __init__(self) -> None:
         super().__init__(
@@ -60,20 +67,21 @@ class SFT(PolicyCommand):
         from agents.sft import LAYOUTS
         from textgym.data_sets import load_rows
 
-        if given.data.data is not None:
-            with runs.user_errors(*DATA_ERRORS, prefix=f"{given.data.data}: "):
-                load_rows(given.data.data, layouts=LAYOUTS)
+        told = given.data
+        if told.data is not None:
+            with data_errors(f"{told.data}: "):
+                load_rows(told.data, layouts=LAYOUTS, fields=columns(told.fields))
         super().begin(given, folder, settings)
 
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
         """Imitate the file's responses, or the references of `data`, the environment."""
         told = given.data
-        with runs.user_errors(*DATA_ERRORS, prefix=f"{told.data or given.run.env}: "):
+        with data_errors(f"{told.data or given.run.env}: "):
             if told.data is None:
                 trainer.train(data)
             else:
                 how = {"max_length": told.max_length, "too_long": told.too_long}
-                trainer.train_on_file(told.data, **how)
+                trainer.train_on_file(told.data, fields=columns(told.fields), **how)
 
 
 COMMAND = SFT()

@@ -8,10 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from agents import runs
-from agents.commands.arguments import check_unchanged, parse
+from agents.commands.arguments import as_flags, check_unchanged, parse
 from agents.runs import UserError
 
 GRACE = 10.0
@@ -40,6 +40,13 @@ class TrainingCommand(ABC):
 
         Each is a dataclass; all but the config have a `check`.
         """
+
+    def file(self, given: Any) -> str | None:
+        """The file, folder or data set on the hub that it learns from (None: from none)."""
+        return None
+
+    def check(self, given: Any) -> None:  # noqa: B027 - there may be nothing to check
+        """Raise UserError if groups of flags do not go together."""
 
     @abstractmethod
     def begin(self, given: Any, folder: Path, settings: dict[str, Any]) -> None:
@@ -88,6 +95,7 @@ class TrainingCommand(ABC):
         for part in parts:
             if part != "config":
                 getattr(given, part).check()
+        self.check(given)
         with runs.user_errors(ValueError):
             given.config.validate()
         return given
@@ -99,7 +107,7 @@ class TrainingCommand(ABC):
             others = [part for part in parts if part not in ("run", "config")]
             return {
                 "run": type(parts["run"]).saved(config, out),
-                **{part: type(parts[part])(**config[part]) for part in others},
+                **{part: type(parts[part])(**as_flags(config[part])) for part in others},
                 "config": type(parts["config"]).from_dict(config["config"]),
             }
 
@@ -123,7 +131,7 @@ class TrainingCommand(ABC):
             lambda: (
                 run.out
                 if run.resume
-                else runs.new_folder(run.out, run.told, self.name, given.config.seed)
+                else runs.new_folder(run.out, self._told(given), self.name, given.config.seed)
             )
         )
         with runs.interruptible(self.name, folder, shard=run.shard):
@@ -142,6 +150,10 @@ class TrainingCommand(ABC):
         if rank() == 0:
             self.show(summary, folder)
         stop()
+
+    def _told(self, given: Any) -> str:
+        """What the run is called after: its environment, or else its file."""
+        return given.run.env or Path(self.file(given) or "").absolute().stem
 
     def _settings(self, given: Any) -> dict[str, Any]:
         """What config.json says."""
@@ -167,20 +179,40 @@ class TrainingCommand(ABC):
             part = "" if last is None else f"iterations {done + 1} to {last}, "
             if done and done == last:
                 part = f"all {last} iterations are done, more take a higher --num-iterations; "
-            print(f"{given.run.told}: {part}into {folder}", flush=True)
+            print(f"{self._told(given)}: {part}into {folder}", flush=True)
 
 
 class PolicyCommand(TrainingCommand):
     """One that trains a policy in or for an environment, which measures it before and after.
+
+    Without an environment, of a file alone, what the trainer has measured is shown instead.
 
     Args:
         name: see above.
         description: see above.
     """
 
+    source: ClassVar[str] = ""  # the flag of the group "data" that names a file, if there is one
+    figures: ClassVar[dict[str, str]] = {}  # metric -> what it is called, of a run on a file alone
+
     @abstractmethod
     def trainer_class(self) -> type:
         """Called with config, policy and folder."""
+
+    def file(self, given: Any) -> str | None:
+        """What the flag `source` says."""
+        return getattr(given.data, self.source) if self.source else None
+
+    def check(self, given: Any) -> None:
+        """Raise UserError if there is nothing to learn from, or a warm-up has no environment."""
+        run = given.run
+        if run.env is None and self.file(given) is None:
+            other = f", or give --{self.source} FILE, which needs none" if self.source else ""
+            raise UserError(
+                f"--env is missing: the environment's id, as in --env TextMath-v0{other}"
+            )
+        if run.env is None and run.warm_up not in (0, self.defaults()["run"].warm_up):
+            raise UserError(f"--env is missing: a warm-up to {run.warm_up} has nothing to play")
 
     def rows(self, settings: dict[str, Any]) -> str:
         """What a run of these settings, those of config.json, counts as its episodes."""
@@ -196,43 +228,72 @@ class PolicyCommand(TrainingCommand):
         if given.run.policy == "tiny" and how["device"] is None:
             how["device"] = "cpu"  # as `load_policy` does, which does not know it in initial/
         policy = runs.trainee(folder, given.config, shard=given.run.shard, **how)
-        env = runs.env_of(given.run.env, policy, **given.run.settings()["env_kwargs"])
+        env = None
+        if given.run.env is not None:
+            env = runs.env_of(given.run.env, policy, **given.run.settings()["env_kwargs"])
         return self.trainer_class()(given.config, policy, folder=folder), env
 
     def finish(self, trainer: Any, data: Any, given: Any, folder: Path) -> dict[str, Any]:
         """See `runs.finish`."""
-        return runs.finish(folder, trainer)
+        return runs.finish(folder, trainer, () if given.run.env else tuple(self.figures))
 
     def show(self, summary: dict[str, Any], folder: Path) -> None:
         """What came of a run, where it lies and how to use it."""
-        from rich.console import Console
-        from rich.table import Table
-
         env_id, level = summary["env_id"], summary["difficulty"]
-        table = Table("")
-        for name in ("before", "after"):
-            table.add_column(name, justify="right")
-        for row, key in (
-            ("success, sampled", "success"),
-            ("success, greedy", "greedy"),
-            ("return, sampled", "return"),
-        ):
-            values = [summary[f"{key}_{name}"] for name in ("before", "after")]
-            if None not in values:
-                table.add_row(row, *(f"{value:.3f}" for value in values))
-        where = ", ".join(filter(None, [env_id, level]))
-        print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
-        Console().print(table)
         place, settings = shlex.quote(str(folder)), runs.read_json(folder / runs.CONFIG_FILE)
+        if env_id is None:
+            self._show_figures(folder, settings)
+        else:
+            _show_success(summary)
         print(f"{summary['episodes']:,} {self.rows(settings)}", end=", ")
         print(f"{summary['tokens']:,} tokens", end=", ")
         print(f"{summary['seconds']:.0f} s ({summary['cpu_seconds']:.0f} CPU-seconds)")
         print(f"run       {folder} (summary.json, metrics.jsonl, learning_curve.png)")
         print(f"watch     tensorboard --logdir {place}")
-        options = f"--policy {place} --env {env_id}" + (f" --difficulty {level}" if level else "")
-        options += " --split train" if summary["test_split"] == "train" else ""
-        print(f"measure   python -m agents evaluate {options}")
+        if env_id is not None:
+            options = f"--policy {place} --env {env_id}" + (
+                f" --difficulty {level}" if level else ""
+            )
+            options += " --split train" if summary["test_split"] == "train" else ""
+            print(f"measure   python -m agents evaluate {options}")
         print(f"load      AutoModelForCausalLM.from_pretrained({str(folder / runs.POLICY)!r})")
+
+    def _show_figures(self, folder: Path, settings: dict[str, Any]) -> None:
+        """What the trainer has measured, when it did so first and last."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from agents.metrics import read_metrics
+
+        table, rows = Table("", "first", "last"), read_metrics(folder)
+        for name, title in self.figures.items():
+            found = [row for row in rows if row.get(name) is not None]
+            if found:
+                ends = (found[0], found[-1])
+                table.add_row(title, *(f"{x[name]:.3f} (iteration {x['iteration']})" for x in ends))
+        print(f"{settings['data'][self.source]}, without an environment to play in:")
+        Console().print(table)
+
+
+def _show_success(summary: dict[str, Any]) -> None:
+    """What the policy achieves in its environment, before and after."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right")
+    for row, key in (
+        ("success, sampled", "success"),
+        ("success, greedy", "greedy"),
+        ("return, sampled", "return"),
+    ):
+        values = [summary[f"{key}_{name}"] for name in ("before", "after")]
+        if None not in values:
+            table.add_row(row, *(f"{value:.3f}" for value in values))
+    where = ", ".join(filter(None, [summary["env_id"], summary["difficulty"]]))
+    print(f"{where}, {summary['test_episodes']} problems of the {summary['test_split']} split:")
+    Console().print(table)
 
 
 def _discard(folder: Path) -> None:
