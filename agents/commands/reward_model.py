@@ -15,6 +15,7 @@ from agents.runs import UserError
 
 if TYPE_CHECKING:
     from agents.adapters import Adapter
+    from textgym.dialogues import Render
     from textgym.task import Preference
 
 MODEL = "model"
@@ -110,11 +111,13 @@ class RewardModelCommand(TrainingCommand):
         """The trainer and the pairs of each split."""
         from agents.reward_model import RewardModel
         from agents.reward_trainer import RewardModelTrainer
+        from agents.text_data import chat_render
 
-        pairs = {split: read_pairs(given, split) for split in SPLITS}
         model = RewardModel.load(
             folder / runs.INITIAL, adapter=given.model.adapter(), seed=given.config.seed
         )
+        render = chat_render(model.tokenizer)
+        pairs = {split: read_pairs(given, split, render) for split in SPLITS}
         return RewardModelTrainer(given.config, model.train(), folder=folder), pairs
 
     def learn(self, trainer: Any, data: Any, given: Any) -> None:
@@ -171,9 +174,10 @@ class RewardModelCommand(TrainingCommand):
         print(f"load      agents.RewardModel.load({str(folder / MODEL)!r})")
 
 
-def read_pairs(given: Any, split: str) -> list[Preference]:
+def read_pairs(given: Any, split: str, render: Render | None = None) -> list[Preference]:
     """The pairs of a split; of an environment a quarter as many to validate and to test with.
 
+    `render` writes a file's prompts of messages; see `agents.text_data.chat_render`.
     A file's split without any pair is empty, but that of training.
 
     Raises:
@@ -191,7 +195,8 @@ def read_pairs(given: Any, split: str) -> list[Preference]:
             return read_preferences(run.env, num_pairs=num, seed=config.seed, **kwargs)
     with data_errors(f"{run.pairs}: "):
         try:
-            return read_preferences(Path(run.pairs), split=split, fields=columns(run.fields))
+            how = {"fields": columns(run.fields), "render": render}
+            return read_preferences(Path(run.pairs), split=split, **how)
         except ValueError as error:
             if is_training or "has no pair in the split" not in str(error):
                 raise

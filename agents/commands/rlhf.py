@@ -29,7 +29,18 @@ COMMANDS: dict[str, TrainingCommand] = {
     for command in (sft.COMMAND, reward_model.COMMAND, dpo.COMMAND, on_policy.COMMANDS["ppo"])
 }
 
-OWN = ("env", "policy", "out", "resume", "seed", "threads", "env_kwargs", "num_pairs", "data")
+OWN = (
+    "env",
+    "policy",
+    "out",
+    "resume",
+    "seed",
+    "threads",
+    "env_kwargs",
+    "num_pairs",
+    "data",
+    "fields",
+)
 """Options of the stages that follow from the recipe."""
 
 RECIPE_FILE = "recipe.json"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.cli import main
 from agents.dpo import DPOConfig, DPOTrainer
 from agents.models import Policy, new_tiny_model
 from agents.reward_model import RewardModel
@@ -177,3 +178,20 @@ def test_bad_rows_to_imitate_are_told_with_their_line(
     trainer = SFTTrainer(SFTConfig(), Policy(chat_model(), chat_tokenizer()), show=False)
     with pytest.raises(ValueError, match=message):
         trainer.train_on_file(write(tmp_path, row))
+
+
+def test_the_command_reward_model_reads_messages_by_the_template_of_its_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, read = chat_tokenizer(), []
+    Policy(chat_model(), tokenizer).save(tmp_path / "policy")
+
+    def train(trainer: RewardModelTrainer, prompts: list[str], *_: Any, **__: Any) -> None:
+        read.extend(prompts)
+
+    monkeypatch.setattr(RewardModelTrainer, "train_on_preferences", train)
+    monkeypatch.setattr("agents.commands.reward_model.RewardModelCommand.finish", lambda *_: {})
+    monkeypatch.setattr("agents.commands.reward_model.RewardModelCommand.show", lambda *_: None)
+    files = ["--pairs", str(write(tmp_path, WHOLE)), "--policy", str(tmp_path / "policy")]
+    assert main(["reward-model", *files, "--out", str(tmp_path / "run")]) == 0
+    assert read == [chat_render(tokenizer)(BEFORE)]
