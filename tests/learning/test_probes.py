@@ -46,6 +46,7 @@ class Learner(PPOTrainer):
         policy = Policy(new_tiny_model(seed, hidden_size=16, num_layers=1), CharTokenizer())
         config = PPOConfig(
             learning_rate=1e-2,
+            value_learning_rate=1e-2,
             num_iterations=run.num_iterations,
             warmup_iterations=0,
             gamma=self.gamma(run.gamma),

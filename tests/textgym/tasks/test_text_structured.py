@@ -75,6 +75,8 @@ def random_responses(tokenizer: str | Tokenizer, level: str, count: int) -> list
     return found[:count]
 
 
+# The masks are what counts: one of the tokenizers has no token for a space.
+@pytest.mark.filterwarnings("ignore:TextStructured has the prompt")
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_thousand_random_responses_under_masks_are_valid(
     played: tuple[str | Tokenizer, int], level: str
