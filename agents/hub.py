@@ -9,15 +9,15 @@ HINT = "a name on the hub is OWNER/NAME, as in Qwen/Qwen2.5-0.5B"
 
 
 def find_model(name: str) -> str:
-    """What transformers is to load for a name on the hub: the name, or its copy in the cache.
+    """What transformers is to load: a folder, a name on the hub, or its copy in the cache.
 
     One quick question to the hub, where transformers would ask again and again for a minute.
 
     Args:
-        name: that of no folder.
+        name: a folder, or else a name on the hub.
 
     Returns:
-        The name, where the hub knows it; else the folder in the cache.
+        The folder; the name, where the hub knows it; else the folder in the cache.
 
     Raises:
         OSError: if there is no such model, or none is in the cache and the hub cannot be reached.
@@ -30,6 +30,8 @@ def find_model(name: str) -> str:
         RepositoryNotFoundError,
     )
 
+    if Path(name).is_dir():
+        return name
     cached = None
     folders = (path.name for path in Path().iterdir() if path.is_dir())
     near = difflib.get_close_matches(name, ["tiny", *folders], n=1)

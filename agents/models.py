@@ -406,8 +406,7 @@ def load_policy(
 
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    source = source_of(name)
-    source = source if Path(source).is_dir() else find_model(source)
+    source = find_model(source_of(name))
     folder = Path(source)
     if device is None:
         device = "cuda" if torch.cuda.is_available() and folder != TINY else "cpu"

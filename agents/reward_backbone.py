@@ -10,14 +10,14 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.adapters import Adapter, add_adapter, has_adapter, merged
-from agents.models import TINY, Policy
+from agents.hub import find_model
+from agents.models import Policy, source_of
 from textgym.tokenizer import CharTokenizer, load_tokenizer
 
 Source = str | os.PathLike[str] | Policy | nn.Module
@@ -257,10 +257,7 @@ def _load(source: Source, tokenizer: Any) -> tuple[Any, Any]:
         AutoTokenizer,
     )
 
-    folder = TINY if str(source) == "tiny" else Path(source)
-    if (folder / "policy").is_dir():
-        folder = folder / "policy"  # of a run
-    name = str(folder) if folder.is_dir() else str(source)
+    name = find_model(source_of(source))
     kinds = AutoConfig.from_pretrained(name).architectures or []
     # As what it is: of a bare trunk it would be reported that the head's weights are too many.
     auto = AutoModel

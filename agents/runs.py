@@ -174,22 +174,20 @@ def policy_of(name: str, **settings: Any) -> Policy:
     """
     from agents.models import load_policy
 
-    source = model_of(name)
+    check_policy(name)
+    quiet()
     # torch asserts that it knows the device, and raises a RuntimeError where there is none such.
     kinds = (OSError, ValueError, TypeError, AssertionError, RuntimeError)
     with user_errors(*kinds, prefix=f"policy {name}: "):
-        return load_policy(source, **settings)
+        return load_policy(name, **settings)
 
 
-def model_of(name: str) -> str:
-    """What to load for the policy that a user names.
+def check_policy(name: str) -> None:
+    """Refuse what is no policy, as far as folders tell.
 
     Raises:
-        UserError: if there is none of this name.
+        UserError: for a folder that is missing, or a run that has no policy to load.
     """
-    from agents.hub import find_model
-
-    quiet()
     path = Path(name)
     if (path / INITIAL).is_dir() and not (path / POLICY).is_dir():
         algorithm = read_json(path / CONFIG_FILE)["algorithm"]
@@ -203,10 +201,6 @@ def model_of(name: str) -> str:
     beside_others = path.parent != Path() and path.parent.is_dir()
     if not path.is_dir() and (beside_others or name.startswith(("/", ".", "~", "runs/"))):
         raise UserError(f"there is no policy or run folder {name}")
-    if name == "tiny" or path.is_dir():
-        return name
-    with user_errors(OSError, prefix=f"policy {name}: "):
-        return find_model(name)
 
 
 def quiet() -> None:

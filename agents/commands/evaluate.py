@@ -122,9 +122,12 @@ def _player(given: Evaluation) -> tuple[Any, Any]:
     """The policy, and the engine that plays it (None: the policy itself)."""
     if given.server is None:
         return runs.policy_of(given.policy), None
+    from agents.hub import find_model
+    from agents.models import source_of
     from agents.serving import ServedPolicy, Server
 
     name = given.policy
+    runs.check_policy(name)
     with runs.user_errors(ValueError, OSError, prefix=f"policy {name}: "):
         server = Server(given.server, given.model or name)
-        return ServedPolicy(runs.model_of(name)), server.engine()
+        return ServedPolicy(find_model(source_of(name))), server.engine()

@@ -95,10 +95,10 @@ class RewardModelCommand(TrainingCommand):
 
         read_pairs(given, "train")  # before a model is loaded, which may take a while
         model = given.model
-        source = runs.model_of(given.run.policy)
+        runs.check_policy(given.run.policy)
         with runs.user_errors(*DATA_ERRORS, prefix=f"policy {given.run.policy}: "):
             untrained = RewardModel(
-                source,
+                given.run.policy,
                 pooling=model.pooling,
                 max_length=model.max_length,
                 seed=given.config.seed,

@@ -49,7 +49,7 @@ def test_a_folder_may_be_meant_too(
     (tmp_path / "two-digit").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(runs.UserError, match="did you mean two-digit"):
-        runs.model_of("two-digits")
+        runs.policy_of("two-digits")
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing-like-it", "a/b/c"])
