@@ -137,7 +137,7 @@ def _checked(part: Any) -> tuple[Tensor, Metrics]:
 def _cut(parameters: list[Tensor], max_norm: float) -> Tensor:
     """`nn.utils.clip_grad_norm_`, also of parameters of which some are sharded."""
     grads = [x.grad for x in parameters if x.grad is not None]
-    parts = [x.to_local() for x in grads if distributed.is_sharded(x)]
+    parts = [distributed.own_part(x) for x in grads if distributed.is_sharded(x)]
     if not parts:
         return nn.utils.clip_grad_norm_(parameters, max_norm)
     common = [x for x in grads if not distributed.is_sharded(x)]

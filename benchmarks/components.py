@@ -42,7 +42,7 @@ from agents.reward_heads import Pooling
 from agents.reward_trainer import RewardModelConfig, RewardModelTrainer
 from agents.reward_variants import MultiObjectiveRewardModel
 from benchmarks import fronts
-from benchmarks.taste import Clock, reward_trunk
+from benchmarks.taste import SMALL, Clock, reward_trunk, untrained
 from textgym.task import Problem
 from textgym.tasks.objectives import TextConcise, TextMultiObjective
 from textgym.tasks.objectives.front import FrontTask
@@ -223,22 +223,9 @@ TASKS: dict[str, tuple[type[FrontTask], Responder]] = {
 
 def encoder_trunk(seed: int) -> BertModel:
     """An untrained BERT, two layers of 64; see `reward_trunk` for the size of its weights."""
-    tokenizer = CharTokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        initializer_range=64**-0.5,
-        hidden_dropout_prob=0.0,  # it would be noise in a count
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = BertModel(config, add_pooling_layer=False)
+    # Dropout would be noise in a count.
+    config = BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    trunk = untrained(lambda: BertModel(config, add_pooling_layer=False), seed)
     with torch.no_grad():
         trunk.embeddings.word_embeddings.weight.mul_(4.0)
         trunk.embeddings.position_embeddings.weight.mul_(4.0)

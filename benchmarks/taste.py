@@ -6,12 +6,14 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
 import textgym  # noqa: F401  (registers the ids)
@@ -31,6 +33,20 @@ ENV_ID = "TextTaste-v0"
 NOISE = 0.05
 """Share of labels turned around."""
 NUM_DRAFTS, NUM_PAIRS, NUM_PROMPTS, NUM_TESTS = 9_600, 14_400, 2_400, 1_000
+
+SMALL: dict[str, Any] = {
+    "vocab_size": len(CharTokenizer()),
+    "hidden_size": 64,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "initializer_range": 64**-0.5,
+    "pad_token_id": CharTokenizer().pad_token_id,
+}
+"""An untrained trunk's config."""
+
+Trunk = TypeVar("Trunk", bound=nn.Module)
 
 
 class Clock:
@@ -107,24 +123,18 @@ def reward_trunk(seed: int) -> LlamaModel:
     letters are hardly trained, a model of this size learns far slower.
     """
     tokenizer = CharTokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        initializer_range=64**-0.5,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = LlamaModel(config)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    trunk = untrained(lambda: LlamaModel(LlamaConfig(**SMALL, **ends)), seed)
     with torch.no_grad():
         trunk.embed_tokens.weight.mul_(4.0)
     return trunk
+
+
+def untrained(make: Callable[[], Trunk], seed: int) -> Trunk:
+    """A model whose weights are those of the seed, whatever the global generator's state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
 
 
 def reward_model(seed: int, clock: Clock) -> tuple[RewardModel, dict[str, float]]:
